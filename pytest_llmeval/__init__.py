@@ -1,0 +1,69 @@
+"""Evaluations of language models as ordinary tests whose outcome gates a deployment.
+
+Names are resolved on first use: importing the package costs nothing, which matters
+because the plugin is loaded in every pytest run on the machine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from pytest_llmeval.assertions import assert_metric
+    from pytest_llmeval.assertions import decide
+    from pytest_llmeval.errors import LLMEvalError
+    from pytest_llmeval.hooks import hookimpl
+    from pytest_llmeval.metrics import regex_match
+    from pytest_llmeval.metrics import rouge
+    from pytest_llmeval.models import CallableModel
+    from pytest_llmeval.records import DatasetRef
+    from pytest_llmeval.records import Example
+    from pytest_llmeval.records import Metric
+    from pytest_llmeval.results import EvalResults
+    from pytest_llmeval.runner import evaluate
+
+
+__all__ = [
+    "CallableModel",
+    "DatasetRef",
+    "EvalResults",
+    "Example",
+    "LLMEvalError",
+    "Metric",
+    "assert_metric",
+    "decide",
+    "evaluate",
+    "hookimpl",
+    "regex_match",
+    "rouge",
+]
+
+_HOME = {
+    "CallableModel": "models",
+    "DatasetRef": "records",
+    "EvalResults": "results",
+    "Example": "records",
+    "LLMEvalError": "errors",
+    "Metric": "records",
+    "assert_metric": "assertions",
+    "decide": "assertions",
+    "evaluate": "runner",
+    "hookimpl": "hooks",
+    "regex_match": "metrics",
+    "rouge": "metrics",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value: object = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

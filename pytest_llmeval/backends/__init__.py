@@ -1,0 +1,1 @@
+"""Built-in plugins, one vendor or format each, independent of each other."""

@@ -1,0 +1,187 @@
+"""OpenAI-compatible chat and completion endpoints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from pytest_llmeval.errors import CallError
+from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.errors import ModelError
+from pytest_llmeval.hooks import hookimpl
+from pytest_llmeval.records import Ask
+from pytest_llmeval.records import ModelRef
+from pytest_llmeval.records import Prompt
+from pytest_llmeval.records import Reply
+from pytest_llmeval.text import one_line
+from pytest_llmeval.text import redact
+
+
+OPENAI_URL = "https://api.openai.com/v1"
+LONGEST_REPLY_BYTES = 64 * 2**20
+
+
+@hookimpl(trylast=True)
+def pytest_llmeval_load_model(model: str) -> HttpModel | None:
+    """Load ``http(s)://host/v1[#NAME]`` and ``openai:/NAME``."""
+    if model.startswith("openai:/"):
+        name = model.removeprefix("openai:").strip("/")
+        if not name:
+            raise ConfigurationError(
+                "openai:/ needs a model name: openai:/gpt-4.1-mini"
+            )
+        key = os.environ.get("OPENAI_API_KEY")
+        if not key:
+            raise ConfigurationError(
+                f"{model} needs the environment variable OPENAI_API_KEY"
+            )
+        url = os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+        return HttpModel("openai", url, name, key, requested=model)
+    if not model.startswith(("http://", "https://")):
+        return None
+    parts = urlsplit(model)
+    if not parts.hostname:
+        raise ConfigurationError(f"{redact(model)!r} has no host")
+    if parts.username or parts.password:
+        raise ConfigurationError(
+            f"{redact(model)!r} has a user name or password in it; give the key in the "
+            "environment variable LLMEVAL_API_KEY instead"
+        )
+    url, _, name = model.partition("#")
+    # OPENAI_API_KEY stays with openai:/, so that no other host is ever sent it.
+    key = os.environ.get("LLMEVAL_API_KEY")
+    return HttpModel(parts.scheme, url, name or None, key, requested=model)
+
+
+class HttpModel:
+    """An endpoint behind a URL; unpinned, because the URL may serve anything."""
+
+    concurrency: int | None = None
+    sees_example = False
+
+    def __init__(
+        self,
+        scheme: str,
+        url: str,
+        name: str | None,
+        key: str | None,
+        *,
+        requested: str,
+    ) -> None:
+        url = url.rstrip("/")
+        self._is_chat = url.endswith("/chat/completions") or not url.endswith(
+            "/completions"
+        )
+        self._url = url
+        if not url.endswith("/completions"):
+            self._url = f"{url}/chat/completions"
+        self._name, self._key = name, key
+        shown = f"{urlsplit(url).netloc}{urlsplit(url).path}"
+        if name:
+            shown = f"{shown}#{name}"
+        self.ref = ModelRef(
+            scheme=scheme, name=shown, pinned=False, requested=redact(requested)
+        )
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Ask]:
+        """Open a connection pool that all requests of an evaluation share."""
+        import aiohttp
+
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        async with aiohttp.ClientSession(
+            headers=headers,
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None),  # the caller's loop has one
+            max_line_size=16_384,
+        ) as client:
+
+            async def ask(prompt: Prompt) -> Reply:
+                try:
+                    async with client.post(
+                        self._url, json=self._body(prompt), allow_redirects=False
+                    ) as response:
+                        content = await response.content.read(LONGEST_REPLY_BYTES)
+                        status, found = response.status, response.headers
+                except (aiohttp.ClientError, OSError) as error:
+                    message = f"{type(error).__name__}: {error}"
+                    raise CallError("connection", message, retry=True) from error
+                if status != 200:
+                    raise self._refusal(status, found, content)
+                return self._parse(content)
+
+            yield ask
+
+    def close(self) -> None:
+        """Hold nothing between evaluations."""
+
+    def _body(self, prompt: Prompt) -> dict[str, Any]:
+        body: dict[str, Any] = {"model": self._name} if self._name else {}
+        if self._is_chat:
+            return {**body, "messages": prompt.messages, **prompt.params}
+        text = f"{prompt.system}\n\n{prompt.user}" if prompt.system else prompt.user
+        return {**body, "prompt": text, **prompt.params}
+
+    def _refusal(
+        self, status: int, headers: Mapping[str, str], content: bytes
+    ) -> ModelError:
+        said = one_line(content[:2_000].decode("utf-8", "replace"), 300)
+        if status in (401, 403):
+            variable = (
+                "OPENAI_API_KEY" if self.ref.scheme == "openai" else "LLMEVAL_API_KEY"
+            )
+            return ModelError(
+                f"{self._url} refuses with HTTP {status}, so no further request is "
+                f"sent; check the key in {variable}. It said: {said}"
+            )
+        message = f"HTTP {status}: {said}"
+        if status in (400, 404) and not self._name:
+            message += f" (name the model with {self._url.rsplit('/', 2)[0]}#NAME)"
+        retry = status in (408, 409, 425, 429) or status >= 500
+        kind = "rate_limit" if status == 429 else f"http_{status}"
+        return CallError(
+            kind,
+            message,
+            retry=retry,
+            retry_after_s=_retry_after_s(headers.get("Retry-After")),
+        )
+
+    def _parse(self, content: bytes) -> Reply:
+        import json
+
+        try:
+            document = json.loads(content)
+            choice = document["choices"][0]
+            text = choice["message"]["content"] if self._is_chat else choice["text"]
+            usage = document.get("usage") or {}
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            said = one_line(content[:500].decode("utf-8", "replace"), 200)
+            raise CallError(
+                "malformed", f"{type(error).__name__} in the reply: {said}", retry=True
+            ) from None
+        if text is None:
+            text = ""  # a refusal, or a tool call without words
+        if not isinstance(text, str):
+            raise CallError("malformed", f"the content is {type(text).__name__}")
+        return Reply(
+            text=text,
+            prompt_tokens=_count(usage.get("prompt_tokens")),
+            output_tokens=_count(usage.get("completion_tokens")),
+        )
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _retry_after_s(header: str | None) -> float | None:
+    """Return the seconds of a Retry-After header; dates are left to the back-off."""
+    try:
+        seconds = float(header or "")
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < float("inf") else None

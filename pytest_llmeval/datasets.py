@@ -1,0 +1,221 @@
+"""From ``data=`` to examples: column names, row ids and a digest of every byte."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from pytest_llmeval.config import Settings
+from pytest_llmeval.config import nearest
+from pytest_llmeval.errors import DataError
+from pytest_llmeval.records import Dataset
+from pytest_llmeval.records import DatasetRef
+from pytest_llmeval.records import Example
+from pytest_llmeval.records import canonical
+
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "id": ("id",),
+    "input": ("input", "question", "prompt", "query", "instruction"),
+    "references": (
+        "reference",
+        "references",
+        "answer",
+        "answers",
+        "target",
+        "expected",
+        "expected_output",
+        "ground_truth",
+    ),
+    "context": ("context",),
+}
+"""The first of these names that the data has is used."""
+
+
+def load_dataset(
+    data: Any,
+    hook: pluggy.HookRelay,
+    settings: Settings,
+    *,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    folder: Path | None = None,
+) -> Dataset:
+    """Read a dataset into examples.
+
+    Args:
+        data: A path, a pandas frame, a list of mappings, or a `DatasetRef`.
+        hook: Where the backends that read are registered.
+        settings: The run's settings.
+        columns: Explicit names, as in `DatasetRef`.
+        folder: What a relative path starts from, before the rootdir.
+
+    Raises:
+        DataError: names file, line and column of what is wrong.
+    """
+    ref = data if isinstance(data, DatasetRef) else DatasetRef(source=data)
+    source = ref.source
+    if isinstance(source, (str, Path)) and "://" not in str(source):
+        source = _find(Path(source), folder, settings.rootdir)
+        name = ref.name or source.name
+    else:
+        name = ref.name or (source if isinstance(source, str) else "data")
+    ref = DatasetRef(source=source, name=name, columns=columns or ref.columns)
+    rows = hook.pytest_llmeval_load_dataset(ref=ref, settings=settings)
+    if rows is None:
+        raise DataError(
+            f"data={ref.source!r:.200} is nothing that can be read; give a path to a "
+            "csv, tsv, json, jsonl or parquet file, a pandas frame, a list of mappings "
+            "or a DatasetRef"
+        )
+    return _build(name, rows, ref.columns)
+
+
+def _find(path: Path, folder: Path | None, rootdir: Path) -> Path:
+    tried = [base / path for base in (folder, rootdir) if base is not None]
+    for candidate in tried:
+        if candidate.is_file():
+            return candidate
+    raise DataError(
+        f"no data file {str(path)!r}; looked for: "
+        + ", ".join(str(candidate) for candidate in dict.fromkeys(tried))
+    )
+
+
+def _build(
+    name: str,
+    rows: Iterable[tuple[str, Mapping[str, Any]]],
+    columns: Mapping[str, str | Sequence[str]] | None,
+) -> Dataset:
+    mapping: _Mapping | None = None
+    examples: list[Example] = []
+    seen: dict[str, str] = {}
+    copies: dict[str, int] = {}
+    total = 0
+    for where, record in rows:
+        if mapping is None:
+            mapping = _choose(record, columns, name, where)
+        row_hash = hashlib.sha256(canonical(record)).digest()
+        total += int.from_bytes(row_hash, "big")
+        row_id = _row_id(record, mapping, where)
+        if row_id is None:
+            row_id = row_hash.hex()[:16]
+            copies[row_id] = copies.get(row_id, 0) + 1
+            if copies[row_id] > 1:
+                row_id = f"{row_id}#{copies[row_id]}"
+        if row_id in seen:
+            raise DataError(
+                f"{where}: id {row_id!r} occurs before, at {seen[row_id]}; ids must be "
+                "unique (without an id column, rows are named by their content)",
+                "DUPLICATE_ROWS",
+            )
+        seen[row_id] = where
+        examples.append(_example(row_id, record, mapping, where))
+    if not examples:
+        raise DataError(f"{name} has no rows; an evaluation needs one", "ZERO_ROWS")
+    digest = f"sha256:{total % 2**256:064x}"
+    return Dataset(name=name, digest=digest, examples=tuple(examples))
+
+
+@dataclass(frozen=True, slots=True)
+class _Mapping:
+    id: str | None
+    input: str
+    references: tuple[str, ...]
+    context: str | None
+
+
+def _choose(
+    first: Mapping[str, Any],
+    columns: Mapping[str, str | Sequence[str]] | None,
+    name: str,
+    where: str,
+) -> _Mapping:
+    """Decide from the first row, and the explicit names, which column is which."""
+    columns = columns or {}
+    for field in columns:
+        if field not in COLUMNS:
+            raise DataError(
+                f"columns= of {name} has no field {field!r}; the fields are: "
+                f"{', '.join(COLUMNS)}{nearest(field, list(COLUMNS))}"
+            )
+    found: dict[str, tuple[str, ...]] = {}
+    for field, known in COLUMNS.items():
+        if field in columns:
+            given = columns[field]
+            wanted = (given,) if isinstance(given, str) else tuple(given)
+            for column in wanted:
+                if column not in first:
+                    raise DataError(
+                        f"{where}: no column {column!r}, which columns= names for "
+                        f"{field!r}; the columns are: {', '.join(map(str, first))}"
+                        + nearest(column, list(map(str, first)))
+                    )
+            found[field] = wanted
+        else:
+            found[field] = tuple(column for column in known if column in first)[:1]
+    if not found["input"]:
+        raise DataError(
+            f"{where}: no input column; expected one of "
+            f"{', '.join(COLUMNS['input'])}, or name it with "
+            f'columns={{"input": …}}; the columns are: {", ".join(map(str, first))}'
+        )
+    one = {field: next(iter(names), None) for field, names in found.items()}
+    return _Mapping(one["id"], found["input"][0], found["references"], one["context"])
+
+
+def _row_id(record: Mapping[str, Any], mapping: _Mapping, where: str) -> str | None:
+    if mapping.id is None:
+        return None
+    value = record.get(mapping.id)
+    if _missing(value) or value == "":
+        raise DataError(f"{where}: the id in column {mapping.id!r} is empty")
+    return _text(value, mapping.id, where)
+
+
+def _example(
+    row_id: str, record: Mapping[str, Any], mapping: _Mapping, where: str
+) -> Example:
+    if _missing(record.get(mapping.input)):
+        raise DataError(f"{where}: column {mapping.input!r} has no text")
+    references: list[str] = []
+    for column in mapping.references:
+        value: Any = record.get(column)
+        if hasattr(value, "tolist"):
+            value = value.tolist()
+        if _missing(value):
+            continue
+        items = value if isinstance(value, (list, tuple)) else [value]
+        references += [_text(item, column, where) for item in items]
+    context = record.get(mapping.context) if mapping.context else None
+    return Example(
+        id=row_id,
+        input=_text(record[mapping.input], mapping.input, where),
+        references=tuple(references),
+        context=None
+        if mapping.context is None or _missing(context)
+        else _text(context, mapping.context, where),
+        metadata=dict(record),
+    )
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value != value or type(value).__name__ == "NAType"
+
+
+def _text(value: Any, column: str, where: str) -> str:
+    if isinstance(value, str):
+        return value
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, (int, float)):
+        return str(value)
+    raise DataError(
+        f"{where}: column {column!r} holds {type(value).__name__}, expected text"
+    )

@@ -1,0 +1,123 @@
+"""From a passing verdict to what is live: refuse, plan, apply."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pluggy
+
+from pytest_llmeval.config import Settings
+from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.errors import DeploymentRefused
+from pytest_llmeval.provenance import Provenance
+from pytest_llmeval.provenance import untrusted
+from pytest_llmeval.records import DeployTarget
+from pytest_llmeval.text import one_line
+from pytest_llmeval.verdict import NO_MANIFEST
+from pytest_llmeval.verdict import digest_verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a deployment did; becomes ``deployment.json``."""
+
+    target: str
+    reason: str
+    """``DEPLOYED``, ``NOOP``, ``DEPLOY_FAILED``, or why it was refused."""
+    message: str
+    changes: Sequence[str] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether what was asked for is live."""
+        return self.reason in ("DEPLOYED", "NOOP")
+
+
+def known_refusal(
+    settings: Settings, provenance: Provenance, *, has_manifest: bool
+) -> DeploymentRefused | None:
+    """Return what speaks against deploying, where it shows before the first call."""
+    context = untrusted(os.environ, settings.deploy_refs)
+    if context is not None:
+        return DeploymentRefused("UNTRUSTED_CONTEXT", context)
+    if not has_manifest:
+        path = settings.manifest
+        return DeploymentRefused("NO_MANIFEST", NO_MANIFEST.format(path=path))
+    if provenance.commit is None:
+        return DeploymentRefused(
+            "NO_COMMIT",
+            "there is no git commit to tie the verdict to; run in a git checkout, or "
+            "give the commit in GITHUB_SHA, GIT_COMMIT or CI_COMMIT_SHA",
+        )
+    if provenance.dirty:
+        return DeploymentRefused(
+            "DIRTY", "tracked files differ from the commit; commit or restore them"
+        )
+    return None
+
+
+def deploy(
+    verdict: Mapping[str, Any],
+    target: str,
+    hook: pluggy.HookRelay,
+    settings: Settings,
+    provenance: Provenance,
+) -> Outcome:
+    """Deploy what a verdict is about, or refuse with the reason; never raises."""
+    try:
+        _check_verdict(verdict, settings, provenance)
+        found: DeployTarget | None
+        found = hook.pytest_llmeval_deploy_target(target=target, settings=settings)
+        if found is None:
+            raise ConfigurationError(
+                f"no deployment target is known for {target!r}; built in is "
+                "registry:NAME@ALIAS"
+            )
+        plan = found.plan(verdict)
+        if not plan.changes:
+            return Outcome(target=target, reason="NOOP", message=plan.summary)
+        tags = {
+            "llmeval.run_id": str(verdict["run_id"]),
+            "llmeval.verdict": digest_verdict(verdict),
+            "llmeval.commit": str(verdict["commit"]),
+        }
+        message = found.apply(verdict, tags)
+    except DeploymentRefused as refusal:
+        return Outcome(target=target, reason=refusal.reason, message=str(refusal))
+    except Exception as error:  # noqa: BLE001  # a user's target, a remote registry
+        message = f"{type(error).__name__}: {one_line(error, 500)}"
+        return Outcome(target=target, reason="DEPLOY_FAILED", message=message)
+    return Outcome(
+        target=target, reason="DEPLOYED", message=message, changes=plan.changes
+    )
+
+
+def _check_verdict(
+    verdict: Mapping[str, Any], settings: Settings, provenance: Provenance
+) -> None:
+    if verdict["status"] != "pass":
+        raise DeploymentRefused(verdict["reason"], verdict["detail"])
+    refusal = known_refusal(
+        settings, provenance, has_manifest=verdict["manifest"] is not None
+    )
+    if refusal is not None:
+        raise refusal
+    if settings.point_gates != "allow":
+        for gate in verdict["gates"]:
+            if gate["confidence"] is None:
+                raise DeploymentRefused(
+                    "POINT_GATE",
+                    f"the gate {gate['test']} {gate['metric']} has no confidence; set "
+                    "llmeval_confidence = 0.95, or llmeval_point_gates = allow",
+                )
+    if not verdict["model"]["pinned"]:
+        raise DeploymentRefused(
+            "UNPINNED_MODEL",
+            f"{verdict['model']['requested'] or verdict['model']['name']} may be "
+            "another model tomorrow; evaluate a registered version, such as "
+            "models:/NAME/3",
+        )

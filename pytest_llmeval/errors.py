@@ -1,0 +1,123 @@
+"""Every exception that the package raises on purpose.
+
+LLMEvalError
+├── ConfigurationError (ValueError)   an option, ini value or argument is wrong
+├── DataError (ValueError)            a dataset cannot be read as examples
+├── ModelError (RuntimeError)         a model cannot be loaded, or must not be asked on
+│   └── CallError                     one request failed; becomes the error of its row
+├── MetricError (ValueError)          a metric is unknown or cannot be used here
+├── GateNotPassed (AssertionError)    a gate failed, is inconclusive or in error
+├── DeploymentRefused (RuntimeError)  the verdict may not go live; `reason` says why
+└── MissingDependency (ImportError)   an optional package is not installed
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+from typing import Any
+
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from pytest_llmeval.records import Decision
+
+
+class LLMEvalError(Exception):
+    """Base of the tree above."""
+
+
+class ConfigurationError(LLMEvalError, ValueError):
+    """An option, ini value or argument is wrong."""
+
+
+class DataError(LLMEvalError, ValueError):
+    """A dataset cannot be read as examples.
+
+    Args:
+        message: What is wrong, where, and what is allowed.
+        reason: The verdict's word for it, for example ``ZERO_ROWS``.
+    """
+
+    def __init__(self, message: str, reason: str = "BAD_DATA") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ModelError(LLMEvalError, RuntimeError):
+    """A model cannot be loaded, or must not be asked any more."""
+
+    reason = "MODEL_ERROR"
+
+
+class CallError(ModelError):
+    """One request failed.
+
+    Args:
+        kind: Short name of the cause: ``timeout``, ``http_500``, ``malformed`` …
+        message: What the model or the network said.
+        retry: Whether asking again may help.
+        retry_after_s: How long the server asked to wait, in seconds.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        *,
+        retry: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.retry = retry
+        self.retry_after_s = retry_after_s
+
+
+class MetricError(LLMEvalError, ValueError):
+    """A metric is unknown, or cannot be used with this data or this gate."""
+
+    reason = "METRIC_ERROR"
+
+
+class GateNotPassed(LLMEvalError, AssertionError):
+    """A gate did not pass; `decision` says how it came out."""
+
+    def __init__(self, message: str, decision: Decision) -> None:
+        super().__init__(message)
+        self.decision = decision
+
+
+class DeploymentRefused(LLMEvalError, RuntimeError):
+    """The verdict may not go live.
+
+    Args:
+        reason: The word for it in ``deployment.json``, for example ``UNPINNED_MODEL``.
+        message: Why, and what to do next.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class MissingDependency(LLMEvalError, ImportError):
+    """An optional package is not installed."""
+
+
+EXTRAS = {"xllamacpp": "local", "sacrebleu": "metrics"}
+
+
+def optional(package: str) -> ModuleType | Any:
+    """Import an optional package, or say which extra brings it."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package.partition(".")[0]:
+            raise
+        extra = EXTRAS[package]
+        raise MissingDependency(
+            f"the package {package!r} is not installed; "
+            f'install it with: pip install "pytest-llmeval-gate[{extra}]"'
+        ) from None

@@ -1,0 +1,73 @@
+"""What happened in a run, as far as its verdict depends on it.
+
+Apart from `verdict`, because it is kept in every pytest run, evaluations or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from pytest_llmeval.records import Decision
+
+
+@dataclass(slots=True, kw_only=True)
+class Evidence:
+    """Tests as collected and reported, gates as decided."""
+
+    executed: bool = True
+    """False for ``--collect-only`` and the like."""
+    partial: str | None = None
+    """The option that selects a part of the tests by what happened before."""
+    selection: str | None = None
+    """What makes the selection less than the whole suite, ``partial`` included."""
+    collected: list[str] = field(default_factory=list)
+    outcomes: dict[str, str] = field(default_factory=dict)
+    """passed, failed, skipped, xfailed or xpassed, once the teardown is reported."""
+    collection_errors: list[str] = field(default_factory=list)
+    teardown_errors: list[str] = field(default_factory=list)
+    tries: dict[str, int] = field(default_factory=dict)
+    reruns_allowed: bool = False
+    stopped: str | None = None
+    """Why the run ended early, when it did."""
+    decisions: list[Decision] = field(default_factory=list)
+    evaluation_errors: list[tuple[str | None, str, str]] = field(default_factory=list)
+    """Test, reason and message of evaluations that could not be made."""
+    exit_status: int = 0
+    current: str | None = None
+    """The test that runs, or ran last."""
+    _unfinished: dict[str, str] = field(default_factory=dict)
+
+    def started(self, test: str) -> None:
+        """Note that a test is set up; what an earlier try of it decided is void."""
+        self.current = test
+        self.tries[test] = self.tries.get(test, 0) + 1
+        self.decisions = [d for d in self.decisions if d.test != test]
+        self.evaluation_errors = [e for e in self.evaluation_errors if e[0] != test]
+
+    def reported(self, test: str, when: str, outcome: str, *, xfail: bool) -> None:
+        """Note a phase's report.
+
+        Args:
+            test: Its node id.
+            when: ``setup``, ``call`` or ``teardown``.
+            outcome: ``passed``, ``failed``, ``skipped``, or a plugin's own word.
+            xfail: Whether the test was expected to fail.
+        """
+        if when == "teardown":
+            if outcome == "failed":
+                self.teardown_errors.append(test)
+            self.outcomes[test] = self._unfinished.pop(test, "failed")
+        elif when == "call" or outcome != "passed":
+            expected = {"passed": "xpassed", "skipped": "xfailed"}
+            self._unfinished[test] = (
+                expected.get(outcome, outcome) if xfail else outcome
+            )
+
+    @property
+    def rerun(self) -> dict[str, int]:
+        """Tests that ran more than once, with the number of tries."""
+        return {test: tries for test, tries in self.tries.items() if tries > 1}

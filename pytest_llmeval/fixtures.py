@@ -1,0 +1,96 @@
+"""The fixtures that a suite uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
+
+import pytest
+
+from pytest_llmeval.errors import LLMEvalError
+
+
+if TYPE_CHECKING:
+    from pytest_llmeval.records import Metric
+    from pytest_llmeval.results import EvalResults
+    from pytest_llmeval.session import RunRecorder
+
+
+recorder_key = pytest.StashKey[Callable[[], "RunRecorder"]]()
+"""Gives the run's recorder; the first call makes this pytest run an evaluation run."""
+model_key = pytest.StashKey["str | None"]()
+
+
+@pytest.fixture
+def llmeval_model(request: pytest.FixtureRequest) -> Any:
+    """The model under test: --llmeval-model, or the ini value llmeval_model.
+
+    Override it in a suite to return a model string, a callable or a model object.
+    """
+    return request.config.stash[model_key]
+
+
+@pytest.fixture
+def llmeval_metrics() -> Sequence[Metric | Callable[..., Any]]:
+    """Further metrics that evaluate() knows by name; override it to add yours."""
+    return ()
+
+
+@pytest.fixture
+def evaluate(
+    request: pytest.FixtureRequest,
+    llmeval_model: Any,
+    llmeval_metrics: Sequence[Metric | Callable[..., Any]],
+) -> Callable[..., EvalResults]:
+    """Evaluate a model on a dataset, as in evaluate(data=…, metrics=[…]).
+
+    Takes model, data, metrics, name, prompt, params and columns, as
+    pytest_llmeval.evaluate does; relative paths start at the test file's folder, then
+    at the rootdir. Answers that are stored are not asked for again.
+    """
+    recorder = request.config.stash[recorder_key]()
+
+    def evaluate(
+        model: Any = None,
+        data: Any = None,
+        metrics: Sequence[str | Metric | Callable[..., Any]] = (),
+        *,
+        name: str | None = None,
+        prompt: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        columns: Mapping[str, str | Sequence[str]] | None = None,
+    ) -> EvalResults:
+        __tracebackhide__ = True
+        try:
+            return recorder.evaluate(
+                llmeval_model if model is None else model,
+                data,
+                metrics,
+                hook=request.node.ihook,
+                folder=request.path.parent,
+                name=name,
+                prompt=prompt,
+                params=params,
+                columns=columns,
+                further_metrics=llmeval_metrics,
+            )
+        except LLMEvalError as error:
+            # The message says it all; our own frames would bury it.
+            raise error.with_traceback(None) from None
+
+    return evaluate
+
+
+@pytest.fixture
+def mlflow_run(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The MLflow run of this test's evaluation, active: mlflow.log_metric goes there.
+
+    The first evaluate() of the test is logged to this run.
+    """
+    recorder = request.config.stash[recorder_key]()
+    with recorder.tracked_child(request.node.nodeid) as run:
+        yield run

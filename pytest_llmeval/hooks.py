@@ -1,0 +1,120 @@
+"""The hooks through which backends and users extend the product.
+
+They are ordinary pytest hooks; outside pytest a plain pluggy manager calls the same
+functions. The built-in backends are plugins like any other.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
+
+import pluggy
+
+
+if TYPE_CHECKING:
+    from pytest_llmeval.config import Settings
+    from pytest_llmeval.records import DatasetRef
+    from pytest_llmeval.records import DeployTarget
+    from pytest_llmeval.records import Metric
+    from pytest_llmeval.records import Model
+    from pytest_llmeval.records import Tracker
+
+
+# pytest's own project name, so that one implementation serves both managers.
+hookspec = pluggy.HookspecMarker("pytest")
+hookimpl = pluggy.HookimplMarker("pytest")
+
+BACKENDS = ("files", "http", "llamacpp", "mlflow")
+
+
+@hookspec(firstresult=True)
+def pytest_llmeval_load_dataset(
+    ref: DatasetRef, settings: Settings
+) -> Iterable[tuple[str, Mapping[str, Any]]] | None:
+    """Read a dataset's rows in order.
+
+    Called once per evaluation, in the process that evaluates; the first result wins.
+
+    Args:
+        ref: What the suite gave as ``data=``; a relative path is already resolved.
+        settings: The run's settings.
+
+    Returns:
+        For each row where it stands, for error messages (``"qa.csv, line 3"``), and its
+        columns; or None when the source is for somebody else.
+    """
+
+
+@hookspec(firstresult=True)
+def pytest_llmeval_load_model(model: str, settings: Settings) -> Model | None:
+    """Load the model that a string names, and resolve which one it is.
+
+    Called once per model string and process; the first result wins. Must not send a
+    request to the model.
+
+    Args:
+        model: ``scheme:name``, for example ``gguf:smollm2``.
+        settings: The run's settings.
+
+    Returns:
+        The model, or None when the scheme is for somebody else.
+    """
+
+
+@hookspec
+def pytest_llmeval_metrics() -> Sequence[Metric | Callable[..., Any]] | None:
+    """Give further metrics that suites use by name.
+
+    Called once per evaluation, in the process that evaluates; all results count, and a
+    name that is taken already is an error.
+    """
+
+
+@hookspec(firstresult=True)
+def pytest_llmeval_tracker(uri: str, settings: Settings) -> Tracker | None:
+    """Give the tracker that keeps finished runs.
+
+    Called at most once per run, in the controller, when the last request was answered,
+    or when a test asks for the tracked run; the first result wins.
+
+    Args:
+        uri: Where runs are kept, for example ``sqlite:///mlflow.db``.
+        settings: The run's settings.
+    """
+
+
+@hookspec(firstresult=True)
+def pytest_llmeval_deploy_target(
+    target: str, settings: Settings
+) -> DeployTarget | None:
+    """Give the target that a string names, for example ``registry:qa@champion``.
+
+    Called once per deployment, in the controller, after the verdict; the first result
+    wins.
+    """
+
+
+def register_backends(manager: pluggy.PluginManager) -> None:
+    """Add the built-in backends to a plugin manager that has the specifications.
+
+    Called when a run first evaluates, not at load: their hooks are marked trylast, so
+    that an implementation of the user's is always asked first.
+    """
+    for name in BACKENDS:
+        path = f"pytest_llmeval.backends.{name}"
+        if not manager.has_plugin(path):
+            manager.register(importlib.import_module(path), name=path)
+
+
+def headless_manager() -> pluggy.PluginManager:
+    """Return a manager with the built-in backends, for use without pytest."""
+    manager = pluggy.PluginManager("pytest")
+    manager.add_hookspecs(importlib.import_module(__name__))
+    register_backends(manager)
+    return manager

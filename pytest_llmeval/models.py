@@ -1,0 +1,240 @@
+"""From model strings and callables to models, and from templates to prompts."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import re
+import threading
+from collections.abc import AsyncIterator
+from collections.abc import Callable
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from contextlib import suppress
+from typing import Any
+from typing import TypeVar
+
+import pluggy
+
+from pytest_llmeval.config import Settings
+from pytest_llmeval.config import nearest
+from pytest_llmeval.errors import CallError
+from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.errors import ModelError
+from pytest_llmeval.records import Ask
+from pytest_llmeval.records import Dataset
+from pytest_llmeval.records import Example
+from pytest_llmeval.records import Model
+from pytest_llmeval.records import ModelRef
+from pytest_llmeval.records import Prompt
+from pytest_llmeval.records import Reply
+from pytest_llmeval.records import Request
+from pytest_llmeval.text import one_line
+
+
+T = TypeVar("T")
+
+SCHEMES = ("gguf:", "http://", "https://", "openai:/", "models:/", "runs:/", "python:")
+NO_MODEL = (
+    "no model is configured. Give one of:\n"
+    "  pytest --llmeval-model gguf:smollm2\n"
+    "  llmeval_model = models:/docs-qa@candidate   (in the ini file)\n"
+    "  a fixture named llmeval_model that returns a model string or a callable"
+)
+
+
+def load_model(model: Any, hook: pluggy.HookRelay, settings: Settings) -> Model:
+    """Return the model that a string, a callable or a `Model` stands for.
+
+    Raises:
+        ConfigurationError: no model, or a scheme that nobody knows.
+        ModelError: the model cannot be loaded.
+    """
+    if model is None:
+        raise ConfigurationError(NO_MODEL)
+    if not isinstance(model, str):
+        if hasattr(model, "session") and hasattr(model, "ref"):
+            loaded: Model = model
+            return loaded
+        if callable(model):
+            return CallableModel(model)
+        raise ConfigurationError(
+            f"model={model!r:.200} is neither a model string nor a callable"
+        )
+    if model.startswith("python:"):
+        return CallableModel(_import(model))
+    loaded_by_hook: Model | None
+    loaded_by_hook = hook.pytest_llmeval_load_model(model=model, settings=settings)
+    if loaded_by_hook is None:
+        scheme = model.partition(":")[0] + ":"
+        raise ConfigurationError(
+            f"unknown model scheme in {one_line(model)!r}; the known ones are: "
+            f"{', '.join(SCHEMES)}{nearest(scheme, SCHEMES)}"
+        )
+    return loaded_by_hook
+
+
+def _import(model: str) -> Any:
+    module, _, function = model.removeprefix("python:").partition(":")
+    if not module or not function:
+        raise ConfigurationError(f"{model!r} is not of the form python:module:function")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"cannot load {model!r}: {error}") from error
+    if not callable(found) and not hasattr(found, "session"):
+        raise ModelError(f"{model!r} is not callable")
+    return found
+
+
+class CallableModel:
+    """A Python function as a model: ``f(prompt: str) -> str``, sync or async.
+
+    It gets the whole `Example` when its parameter is named ``example``. Sync functions
+    are called from several threads at once.
+
+    Args:
+        function: The callable.
+        version: Pins it: stored predictions of this version serve later runs, and
+            deployment accepts it. Change it with every change of behaviour.
+    """
+
+    concurrency: int | None = None
+
+    def __init__(
+        self, function: Callable[..., Any], *, version: str | None = None
+    ) -> None:
+        self._function = function
+        # A session also gives a spec string here when the callable came by name.
+        target = getattr(function, "__func__", function)
+        name = getattr(target, "__qualname__", type(function).__qualname__)
+        module = getattr(target, "__module__", None) or "?"
+        self.ref = ModelRef(
+            scheme="python",
+            name=f"{module}:{name}",
+            version=version,
+            pinned=version is not None,
+        )
+        try:
+            self.sees_example = "example" in inspect.signature(function).parameters
+        except (TypeError, ValueError):  # some builtins have no signature
+            self.sees_example = False
+        self._is_async = inspect.iscoroutinefunction(function) or (
+            inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  # async __call__
+        )
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Ask]:
+        """Open nothing: the function is asked as it is."""
+        yield self._ask
+
+    async def _ask(self, prompt: Prompt) -> Reply:
+        argument = prompt.example if self.sees_example else prompt.user
+        try:
+            if self._is_async:
+                reply = await self._function(argument)
+            else:
+                reply = await in_thread(self._function, argument)
+        except (CallError, asyncio.CancelledError):
+            raise
+        except (
+            Exception
+        ) as error:  # the user's code: whatever it raises is a row's error
+            raise CallError("exception", f"{type(error).__name__}: {error}") from error
+        if not isinstance(reply, str):
+            raise CallError(
+                "malformed", f"the model returned {type(reply).__name__}, expected str"
+            )
+        return Reply(text=reply)
+
+    def close(self) -> None:
+        """Hold nothing that needs closing."""
+
+
+async def in_thread(function: Callable[..., T], *args: Any) -> T:
+    """Run a blocking call in a daemon thread of its own and await its result.
+
+    An executor's threads are joined at exit; a call that hangs would hang pytest.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        try:
+            result = function(*args)
+        except BaseException as error:  # noqa: BLE001  # handed to the waiting task
+            deliver(future.set_exception, error)
+        else:
+            deliver(future.set_result, result)
+
+    def deliver(setter: Callable[[Any], None], value: object) -> None:
+        def when_waited_for() -> None:
+            if not future.done():
+                setter(value)
+
+        # The loop is gone when the call came back long after its time-out.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(when_waited_for)
+
+    threading.Thread(target=run, daemon=True, name="llmeval-call").start()
+    return await future
+
+
+PLACE = re.compile(r"\{\{|\}\}|\{(\w+)\}")
+
+
+def render(request: Request, dataset: Dataset) -> list[Prompt]:
+    """Render a request for each example, in order.
+
+    The template's names in braces are columns of the data, or `input` and `context`;
+    doubled braces stand for single ones, other braces for themselves.
+
+    Raises:
+        ConfigurationError: the template names a column that a row does not have.
+    """
+    return [
+        Prompt(
+            user=_fill(request.prompt, example, dataset.name),
+            system=request.system,
+            params=request.params,
+            example=example,
+        )
+        for example in dataset.examples
+    ]
+
+
+def _fill(template: str | None, example: Example, dataset: str) -> str:
+    if template is None:
+        return example.input
+    known: Mapping[str, Any] = {
+        **example.metadata,
+        "input": example.input,
+        "context": example.context,
+    }
+
+    def replace(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name is None:
+            return match.group()[0]
+        value = known.get(name)
+        if value is None:
+            columns = [column for column, item in known.items() if item is not None]
+            raise ConfigurationError(
+                f"the prompt names {{{name}}}, which row {example.id!r} of {dataset} "
+                f"does not have; it has: {', '.join(columns)}"
+                f"{nearest(name, columns)}; write {{{{{name}}}}} for the braces"
+            )
+        return str(value)
+
+    return PLACE.sub(replace, template)
+
+
+def build_request(prompt: str | None, params: Mapping[str, Any] | None) -> Request:
+    """Split ``prompt=`` and ``params=`` of `evaluate` into template, system, rest."""
+    rest = dict(params or {})
+    system = rest.pop("system", None)
+    for name, value in (("prompt", prompt), ('params["system"]', system)):
+        if value is not None and not isinstance(value, str):
+            raise ConfigurationError(f"{name} must be text, got {value!r:.100}")
+    return Request(prompt=prompt, system=system, params=rest)

@@ -1,0 +1,125 @@
+"""Which code a run is of, and in which CI it runs: facts from git and environment."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_llmeval.text import redact
+
+
+COMMIT_VARIABLES = ("GITHUB_SHA", "GIT_COMMIT", "CI_COMMIT_SHA")
+REF_VARIABLES = ("GITHUB_REF_NAME", "BRANCH_NAME", "GIT_BRANCH", "CI_COMMIT_REF_NAME")
+URL_VARIABLES = ("BUILD_URL", "CI_JOB_URL")
+DISTRIBUTIONS = (
+    "pytest-llmeval-gate",
+    "pytest",
+    "mlflow",
+    "rouge-score-rs",
+    "xllamacpp",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """The code and the place of a run."""
+
+    commit: str | None
+    branch: str | None
+    dirty: bool
+    """Whether tracked files differ from the commit."""
+    ci_url: str | None
+    versions: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the verdict's fields."""
+        return {
+            "commit": self.commit,
+            "branch": self.branch,
+            "dirty": self.dirty,
+            "ci_url": self.ci_url,
+            "versions": dict(self.versions),
+        }
+
+
+def read_provenance(rootdir: Path) -> Provenance:
+    """Ask git and the environment; never fails."""
+    environment = os.environ
+    commit = _git(rootdir, "rev-parse", "HEAD")
+    branch = _git(rootdir, "rev-parse", "--abbrev-ref", "HEAD")
+    changes = _git(rootdir, "status", "--porcelain", "--untracked-files=no")
+    return Provenance(
+        commit=commit or _first(environment, COMMIT_VARIABLES),
+        branch=_first(environment, REF_VARIABLES) or branch,
+        dirty=bool(changes),
+        ci_url=_ci_url(environment),
+        versions=_versions(),
+    )
+
+
+def _git(rootdir: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(  # noqa: S603  # fixed arguments
+            ["git", *arguments],  # noqa: S607  # the git of the user's path
+            cwd=rootdir,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+    return next((environment[name] for name in names if environment.get(name)), None)
+
+
+def _ci_url(environment: Mapping[str, str]) -> str | None:
+    server, run = environment.get("GITHUB_SERVER_URL"), environment.get("GITHUB_RUN_ID")
+    if server and run:
+        return f"{server}/{environment.get('GITHUB_REPOSITORY')}/actions/runs/{run}"
+    url = _first(environment, URL_VARIABLES)
+    return redact(url) if url else None
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in DISTRIBUTIONS:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def untrusted(environment: Mapping[str, str], deploy_refs: str) -> str | None:
+    """Return why a deployment must not come from here, or None.
+
+    Args:
+        environment: The process's environment variables.
+        deploy_refs: Refs that may deploy where the CI system does not tell us whether
+            a ref is protected, separated by spaces.
+    """
+    event = environment.get("GITHUB_EVENT_NAME", "")
+    if event.startswith("pull_request"):
+        return "a pull request is evaluated, never deployed"
+    if environment.get("GITHUB_ACTIONS"):
+        if environment.get("GITHUB_REF_PROTECTED") != "true":
+            return f"the ref {environment.get('GITHUB_REF')!r} is not protected"
+        return None
+    if environment.get("CI", "").lower() not in ("", "0", "false"):
+        ref = _first(environment, REF_VARIABLES)
+        if ref not in deploy_refs.split():
+            return (
+                f"the ref {ref!r} is not listed in the ini value llmeval_deploy_refs, "
+                "which CI systems other than GitHub Actions need"
+            )
+    return None

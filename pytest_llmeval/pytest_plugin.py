@@ -1,0 +1,270 @@
+"""Options, ini values and hooks of the pytest plugin; what they do is elsewhere.
+
+Loaded in every pytest run on the machine, so it imports only what is light; the engine
+comes with the first evaluation.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shlex
+from typing import TYPE_CHECKING
+from typing import Any
+
+import pytest
+
+
+CLASH = "pytest-llmeval"
+try:
+    importlib.metadata.version(CLASH)
+except importlib.metadata.PackageNotFoundError:
+    _clashes = False
+    from pytest_llmeval.config import OPTIONS
+    from pytest_llmeval.config import Settings
+    from pytest_llmeval.config import build_settings
+    from pytest_llmeval.errors import ConfigurationError
+    from pytest_llmeval.evidence import Evidence
+    from pytest_llmeval.fixtures import evaluate
+    from pytest_llmeval.fixtures import llmeval_metrics
+    from pytest_llmeval.fixtures import llmeval_model
+    from pytest_llmeval.fixtures import mlflow_run
+    from pytest_llmeval.fixtures import model_key
+    from pytest_llmeval.fixtures import recorder_key
+
+    __all__ = ["evaluate", "llmeval_metrics", "llmeval_model", "mlflow_run"]
+else:
+    _clashes = True  # the other package has put its own files where ours were
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pytest_llmeval.session import RunRecorder
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the pytest_llmeval_* hooks."""
+    if not _clashes:
+        from pytest_llmeval import hooks
+
+        pluginmanager.add_hookspecs(hooks)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options and ini values of `config.OPTIONS`."""
+    if _clashes:
+        raise pytest.UsageError(
+            "the packages pytest-llmeval-gate and pytest-llmeval are both installed, "
+            "and both own the folder pytest_llmeval. Remove the other one and install "
+            "this one again: pip uninstall -y pytest-llmeval pytest-llmeval-gate && "
+            "pip install pytest-llmeval-gate"
+        )
+    group = parser.getgroup("llmeval", "evaluations of language models")
+    for option in OPTIONS:
+        if option.option is not None:
+            kwargs: dict[str, Any] = {"action": "store_true"}
+            if not option.flag:
+                kwargs = {"metavar": option.metavar, "default": None}
+                if option.choices:
+                    kwargs["metavar"] = "|".join(option.choices)
+            group.addoption(
+                option.option, dest=_dest(option.option), help=option.help, **kwargs
+            )
+        if option.ini is not None:
+            parser.addini(option.ini, option.help, default="")
+
+
+def _dest(option: str) -> str:
+    return option.lstrip("-").replace("-", "_")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check the settings and follow the run."""
+    try:
+        settings = build_settings(
+            config.rootpath,
+            {
+                option.option: config.getoption(_dest(option.option))
+                for option in OPTIONS
+                if option.option is not None
+            },
+            {option.ini: config.getini(option.ini) for option in OPTIONS if option.ini},
+        )
+    except ConfigurationError as error:
+        raise pytest.UsageError(f"llmeval: {error}") from None
+    is_worker = hasattr(config, "workerinput")
+    distributes = bool(getattr(config.option, "tx", None)) and not is_worker
+    asked = settings.deploy or settings.require or settings.gates
+    if distributes and asked:
+        raise pytest.UsageError(
+            "llmeval: --llmeval-deploy, --llmeval-require and --llmeval-gates need all "
+            "gates in one process: run without -n"
+        )
+    plugin = LLMEvalPlugin(config, settings, is_worker=is_worker)
+    config.stash[model_key] = settings.model
+    config.stash[recorder_key] = plugin.open_recorder
+    config.pluginmanager.register(plugin, "llmeval-run")
+
+
+class LLMEvalPlugin:
+    """Follows one pytest session and hands what it sees to the run's recorder."""
+
+    def __init__(
+        self, config: pytest.Config, settings: Settings, *, is_worker: bool
+    ) -> None:
+        self._config, self._settings, self._is_worker = config, settings, is_worker
+        # Taken out so that neither the suite nor the model's code can sign.
+        self._signing_key = os.environ.pop("LLMEVAL_SIGNING_KEY", None)
+        option = config.option
+        names = ("collectonly", "setuponly", "setupplan", "showfixtures")
+        self._evidence = Evidence(
+            executed=not any(getattr(option, name, False) for name in names),
+            partial=_partial(config),
+            selection=_partial(config) or _narrowed(config, settings),
+            reruns_allowed=settings.reruns == "allow",
+        )
+        self._recorder: RunRecorder | None = None
+        self._session: pytest.Session | None = None
+        self._worker_gates = False
+
+    def open_recorder(self) -> RunRecorder:
+        """Return the recorder; the first call makes this an evaluation run."""
+        if self._recorder is None:
+            from pytest_llmeval.report import ProgressLine
+            from pytest_llmeval.session import RunRecorder
+
+            reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+            progress = None
+            if reporter is not None and not self._is_worker:
+                progress = ProgressLine(self._write, is_terminal=reporter.isatty)
+            self._recorder = RunRecorder(
+                self._settings,
+                self._config.pluginmanager,
+                evidence=self._evidence,
+                say=self._say,
+                progress=progress,
+                signing_key=self._signing_key,
+                command=f"pytest {shlex.join(self._config.invocation_params.args)}",
+                is_worker=self._is_worker,
+            )
+        return self._recorder
+
+    def _write(self, text: str) -> None:
+        capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
+        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+        with capture.global_and_fixture_disabled():
+            reporter.write(text, flush=True)
+
+    def _say(self, status: str, line: str) -> None:
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(line, **_markup(status))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        self._session = session
+        settings = self._settings
+        if settings.deploy or settings.require or settings.gates:
+            try:
+                self.open_recorder()
+            except ConfigurationError as error:
+                raise pytest.UsageError(f"llmeval: {error}") from None
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._evidence.collected = [item.nodeid for item in session.items]
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        if items and self._evidence.selection is None:
+            self._evidence.selection = f"{len(items)} tests were deselected"
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._evidence.collection_errors.append(report.nodeid)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        self._evidence.started(item.nodeid)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        if call.when == "teardown" and self._recorder is not None:
+            item.user_properties += self._recorder.take_properties(item.nodeid)
+        return (yield)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._evidence.reported(
+            report.nodeid,
+            report.when,
+            report.outcome,
+            xfail=hasattr(report, "wasxfail"),
+        )
+        if any(name.startswith("llmeval.") for name, _ in report.user_properties):
+            self._worker_gates = self._recorder is None
+
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter
+    ) -> None:
+        if self._worker_gates:
+            terminalreporter.write_line(
+                "llmeval: gates were decided in xdist workers, so no verdict is "
+                "written; run without -n for one"
+            )
+        if self._evidence.decisions and not self._is_worker:
+            from pytest_llmeval.report import gate_lines
+
+            terminalreporter.write_sep("=", "llmeval gates")
+            for status, line in gate_lines(self._evidence.decisions):
+                terminalreporter.write_line(line, **_markup(status))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        # Not in sessionfinish: a plugin that comes later could still change the status.
+        if self._recorder is None:
+            return
+        if self._session is None:
+            return
+        session = self._session
+        if session.shouldstop and self._evidence.stopped is None:
+            self._evidence.stopped = str(session.shouldstop)
+        session.exitstatus = self._recorder.finish(int(session.exitstatus))
+
+
+def _markup(status: str) -> dict[str, bool]:
+    return {
+        "pass": {"green": True},
+        "fail": {"red": True},
+        "error": {"red": True},
+        "inconclusive": {"yellow": True},
+        "incomplete": {"yellow": True},
+    }.get(status, {})
+
+
+def _partial(config: pytest.Config) -> str | None:
+    """Return the option that selects tests by how they came out before."""
+    for name, option in (("lf", "--lf"), ("stepwise", "--sw")):
+        if getattr(config.option, name, False):
+            return f"{option} selects a part of the tests"
+    return None
+
+
+def _narrowed(config: pytest.Config, settings: Settings) -> str | None:
+    """Return what in the command line leaves a part of the suite out."""
+    narrowing = {
+        "keyword": "-k",
+        "markexpr": "-m",
+        "deselect": "--deselect",
+        "ignore": "--ignore",
+        "ignore_glob": "--ignore-glob",
+    }
+    for name, option in narrowing.items():
+        if getattr(config.option, name, None):
+            return f"{option} selects a part of the tests"
+    suite = settings.manifest_path.parent
+    for argument in config.args:
+        path = (config.invocation_params.dir / argument.partition("::")[0]).resolve()
+        if suite.resolve().is_relative_to(path) and "::" not in argument:
+            return None
+    return f"the arguments do not cover the folder {suite}"

@@ -1,0 +1,460 @@
+"""The values that travel between stages, and the protocols that others implement.
+
+Values hold data and identity. They never render, fetch or decide.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+from typing import Literal
+from typing import Protocol
+from typing import get_args
+
+
+Op = Literal[">=", ">", "<=", "<", "==", "!="]
+Status = Literal["pass", "fail", "inconclusive", "error"]
+OnError = Literal["fail", "worst", "exclude"]
+OPS: tuple[Op, ...] = get_args(Op)
+
+
+def canonical(value: object) -> bytes:
+    """Return the one JSON form of a value, the same on every engine.
+
+    Keys are sorted, keys without a value left out, text is ASCII, NaN is null, and a
+    float without a fraction is an integer, so that one table read by two engines has
+    one digest.
+    """
+    return json.dumps(
+        _plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False
+    ).encode("ascii")
+
+
+def _plain(value: object) -> object:
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, Mapping):
+        items = ((str(key), _plain(item)) for key, item in value.items())
+        return {key: item for key, item in items if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return _plain(value.tolist())
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        if value != value or value in (float("inf"), float("-inf")):
+            return None
+        return int(value) if value.is_integer() else value
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    return None if type(value).__name__ in ("NAType", "NaTType") else str(value)
+
+
+def digest_of(value: object) -> str:
+    """Return ``sha256:`` and the hash of the value's canonical JSON."""
+    return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One row of a dataset."""
+
+    id: str
+    """Unique in its dataset; the hash of the row where the data has no id column."""
+    input: str
+    """The question, or whatever the model is asked about."""
+    references: tuple[str, ...] = ()
+    """Acceptable answers; metrics take the best match."""
+    context: str | None = None
+    """Text that the answer should rest on."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Every column of the row under its own name, the ones above included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetRef:
+    """Where examples come from, and which columns mean what."""
+
+    source: Any
+    """A path, a pandas frame or a list of mappings."""
+    name: str | None = None
+    """Shown in reports; a path's own name by default."""
+    columns: Mapping[str, str | Sequence[str]] | None = None
+    """``{"input": "q", "references": ["a1", "a2"]}`` where names differ from ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A dataset that was read: its examples and their identity."""
+
+    name: str
+    digest: str
+    """Covers every column of every row, in any order."""
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRef:
+    """Which model, resolved once, before the first request."""
+
+    scheme: str
+    name: str
+    version: str | None = None
+    digest: str | None = None
+    pinned: bool = False
+    """Whether the same reference is sure to give the same model tomorrow."""
+    requested: str | None = None
+    """What the user wrote, for example ``models:/docs-qa@candidate``."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Registry aliases and their versions, as they stood when it was resolved."""
+
+    def identity(self) -> tuple[str | None, ...]:
+        """Return what makes it this model and no other."""
+        return (self.scheme, self.name, self.version, self.digest)
+
+    def __str__(self) -> str:
+        text = f"{self.scheme}:{'/' if self.scheme == 'models' else ''}{self.name}"
+        return f"{text}/{self.version}" if self.version else text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """How the model is asked: a thing of its own beside the model."""
+
+    prompt: str | None = None
+    """Template with named columns in braces; without one the input is the message."""
+    system: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Generation parameters such as ``max_tokens`` and ``temperature``."""
+
+    @property
+    def digest(self) -> str:
+        """Cover template, system message and parameters."""
+        return digest_of(asdict(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A request rendered for one example."""
+
+    user: str
+    system: str | None
+    params: Mapping[str, Any]
+    example: Example
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """Chat messages, the system message first when there is one."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, {"role": "user", "content": self.user}]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a model said to one prompt."""
+
+    text: str
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowError:
+    """Why a row has no prediction, or no score for one metric."""
+
+    id: str
+    kind: str
+    """``timeout``, ``http_500``, ``malformed``, ``scorer``, ``not_finite`` …"""
+    message: str
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """One row's reply with what it cost, or the error in its place."""
+
+    reply: Reply | None = None
+    error: RowError | None = None
+    latency_ms: float | None = None
+    """From sending the request to the whole reply, last attempt only."""
+    attempts: int = 1
+    stored_at: float | None = None
+    """Unix time in seconds of the original call when it came from the store."""
+
+    @property
+    def text(self) -> str:
+        """The reply's text; empty where there is none."""
+        return self.reply.text if self.reply else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One example with its prediction and its scores."""
+
+    example: Example
+    prediction: Prediction
+    scores: Mapping[str, float]
+    """One score per row-level metric, absent where it could not be computed."""
+    errors: tuple[RowError, ...] = ()
+    """Errors of the prediction and of scorers."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as builtins, for JSON lines."""
+        reply = self.prediction.reply
+        return {
+            "id": self.example.id,
+            "input": self.example.input,
+            "references": list(self.example.references),
+            "prediction": reply.text if reply else None,
+            "error": "; ".join(f"{e.kind}: {e.message}" for e in self.errors) or None,
+            "scores": dict(self.scores),
+            "latency_ms": self.prediction.latency_ms,
+            "attempts": self.prediction.attempts,
+            "stored_at": self.prediction.stored_at,
+            "prompt_tokens": reply.prompt_tokens if reply else None,
+            "output_tokens": reply.output_tokens if reply else None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """How predictions become a number.
+
+    A metric has `score` (a number per row, averaged) or `aggregate` (one number for
+    all rows together, for metrics that are no mean of rows), or both.
+    """
+
+    name: str
+    score: Callable[[Prediction, Example], float | bool] | None = None
+    aggregate: Callable[[Sequence[Prediction], Sequence[Example]], float] | None = None
+    higher_is_better: bool = True
+    range: tuple[float, float] | None = None
+    """Lowest and highest possible score; None when there is no bound."""
+    needs_references: bool = False
+    source: str = ""
+    """Paper or reference implementation, with its version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricValue:
+    """A metric over one evaluation."""
+
+    name: str
+    value: float | None
+    """None when no row could be scored."""
+    lower: float | None
+    """One-sided lower confidence bound at `confidence`; None where there is none."""
+    upper: float | None
+    """One-sided upper confidence bound at `confidence`."""
+    confidence: float | None
+    n: int
+    """Rows that `value` rests on."""
+    errors: int
+    """Rows that could not be evaluated; the same for all metrics of an evaluation."""
+
+    def __float__(self) -> float:
+        if self.value is None:
+            raise ValueError(
+                f"{self.name} has no value: none of the rows could be scored "
+                f"({self.errors} errors; see results.errors)"
+            )
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What a model has to reach."""
+
+    metric: str
+    op: Op
+    threshold: float
+    confidence: float | None = None
+    """None compares the point value."""
+    bounds: tuple[float, float] | None = None
+    cluster: str | None = None
+    where: Mapping[str, Any] | None = None
+    min_rows: int | None = None
+    on_error: OnError = "fail"
+    max_error_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorstRow:
+    """A row to look at first when a gate did not pass."""
+
+    id: str
+    input: str
+    expected: tuple[str, ...]
+    got: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """How a gate came out, and on what evidence."""
+
+    gate: Gate
+    status: Status
+    reason: str
+    """``OK``, ``GATE_FAILED``, ``INCONCLUSIVE``, or what is in error."""
+    detail: str = ""
+    """For errors: what is wrong and what to do next."""
+    test: str | None = None
+    """Node id of the test that asked."""
+    method: str = "point"
+    """``point``, or ``gaffke`` when the interval decided."""
+    value: float | None = None
+    row_mean: float | None = None
+    """Mean over rows, beside `value`, when clusters were averaged first."""
+    lower: float | None = None
+    upper: float | None = None
+    n: int = 0
+    errors: int = 0
+    cached: int = 0
+    """Rows whose reply came from the predictions store."""
+    rows_needed: int | None = None
+    """About how many rows like these would decide an inconclusive gate."""
+    point_only: str | None = None
+    """For a passing gate without a confidence: what 95 % confidence would have said."""
+    worst: tuple[WorstRow, ...] = ()
+    model: ModelRef | None = None
+    dataset: str = ""
+    dataset_digest: str = ""
+    rows: int = 0
+    """Rows of the dataset."""
+    request_digest: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the gate's entry in ``verdict.json``."""
+        gate = self.gate
+        entry = {
+            "test": self.test,
+            "metric": gate.metric,
+            "op": gate.op,
+            "threshold": finite_or_text(gate.threshold),
+            "confidence": gate.confidence,
+            "method": self.method,
+            "request_digest": self.request_digest,
+            "dataset": self.dataset,
+            "dataset_digest": self.dataset_digest,
+            "rows": self.rows,
+            "value": self.value,
+            "lower": self.lower,
+            "upper": self.upper,
+            "n": self.n,
+            "errors": self.errors,
+            "cached": self.cached,
+            "decision": self.status,
+            "reason": self.reason,
+        }
+        options = {
+            "where": dict(gate.where) if gate.where else None,
+            "bounds": list(gate.bounds) if gate.bounds else None,
+            "cluster": gate.cluster,
+            "min_rows": gate.min_rows,
+            "on_error": gate.on_error if gate.on_error != "fail" else None,
+            "max_error_rate": gate.max_error_rate,
+        }
+        given = {key: value for key, value in options.items() if value is not None}
+        return entry | given
+
+
+def finite_or_text(value: object) -> object:
+    """Return a finite number as it is, anything else as text that strict JSON holds."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if number and abs(value) < float("inf") else repr(value)  # type: ignore[arg-type]  # number
+
+
+class Model(Protocol):
+    """A language model, or a whole application around one."""
+
+    @property
+    def ref(self) -> ModelRef:
+        """Its resolved identity."""
+
+    @property
+    def concurrency(self) -> int | None:
+        """The most requests it can work on at once; None when it sets no limit."""
+
+    @property
+    def sees_example(self) -> bool:
+        """Whether it reads more of the example than the prompt."""
+
+    def session(self) -> AbstractAsyncContextManager[Ask]:
+        """Open it for one evaluation, inside that evaluation's event loop."""
+
+    def close(self) -> None:
+        """Free what it holds; called once, at the end of the run."""
+
+
+Ask = Callable[[Prompt], Awaitable[Reply]]
+"""Asks once and returns the reply, or raises `CallError`."""
+
+
+class Recorder(Protocol):
+    """Takes note of decisions; a pytest session has one, a notebook none."""
+
+    @property
+    def raises(self) -> bool:
+        """Whether a gate that does not pass raises."""
+
+    def record(self, decision: Decision) -> Decision:
+        """Keep the decision and return it with the test it belongs to."""
+
+
+class Progress(Protocol):
+    """Shows how an evaluation gets on."""
+
+    def __call__(self, done: int, total: int, errors: int) -> None:
+        """Say that `done` of `total` rows are answered, `errors` of them in error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a deployment is about to do."""
+
+    target: str
+    summary: str
+    """One sentence for people."""
+    changes: tuple[str, ...]
+    """One line for each write; empty when all is as wanted."""
+
+
+class DeployTarget(Protocol):
+    """Somewhere a model version can go live."""
+
+    def plan(self, verdict: Mapping[str, Any]) -> Plan:
+        """Compare the verdict with the world.
+
+        Raises:
+            DeploymentRefused: the world is not as the verdict saw it.
+        """
+
+    def apply(self, verdict: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        """Make the change, read it back, and say in one sentence what is live."""
+
+
+class Tracker(Protocol):
+    """Keeps runs where a team looks them up."""
+
+    def child(
+        self, name: str, run_name: str, started_at: float
+    ) -> AbstractContextManager[Any]:
+        """Open a child run now, for a test that logs to it."""
+
+    def log_run(self, run: Mapping[str, Any]) -> str:
+        """Write a finished run and its evaluations; return the run's id there."""
+
+    def log_verdict(self, path: str, *, passed: bool, finished_at: float) -> None:
+        """Add the verdict file to the run that `log_run` wrote, and end that run."""

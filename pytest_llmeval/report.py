@@ -1,0 +1,136 @@
+"""From decisions to lines for the terminal and properties for junit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_llmeval.records import Decision
+from pytest_llmeval.results import interval
+from pytest_llmeval.results import number
+from pytest_llmeval.text import one_line
+from pytest_llmeval.text import safe
+
+
+def gate_lines(decisions: Sequence[Decision]) -> list[tuple[str, str]]:
+    """Return the status and one aligned line for each gate, a heading first."""
+    table: list[tuple[str, tuple[str, ...]]] = [("", _HEADING)]
+    table += [(decision.status, _cells(decision)) for decision in decisions]
+    columns = zip(*(cells for _, cells in table), strict=True)
+    widths = [max(map(len, column)) for column in columns]
+    return [
+        (
+            status,
+            "  ".join(
+                cell.ljust(width) for cell, width in zip(cells, widths, strict=True)
+            ).rstrip(),
+        )
+        for status, cells in table
+    ]
+
+
+PROGRESS_TERMINAL_S = 0.2
+PROGRESS_PLAIN_S = 10.0
+_HEADING = ("test", "metric", "value", "", "bar", "interval", "n", "errors", "decision")
+
+
+def _cells(decision: Decision) -> tuple[str, ...]:
+    gate = decision.gate
+    where = f" {gate.where!r}" if gate.where else ""
+    word: str = decision.status
+    if decision.status == "error":
+        word = f"error {decision.reason}"
+    elif decision.status == "pass" and gate.confidence is None:
+        word = "pass (point only)"
+        if decision.point_only not in (None, "pass"):
+            word = f"pass (point only: at 95 % this would be {decision.point_only})"
+    return (
+        one_line((decision.test or "").rpartition("/")[2], 60),
+        one_line(f"{gate.metric}{where}", 40),
+        number(decision.value) if decision.value is not None else "-",
+        gate.op if isinstance(gate.op, str) else repr(gate.op),
+        number(gate.threshold)
+        if isinstance(gate.threshold, float)
+        else one_line(repr(gate.threshold), 20),
+        interval(decision.lower, decision.upper, gate.confidence),
+        str(decision.n),
+        str(decision.errors),
+        word,
+    )
+
+
+def junit_properties(decision: Decision) -> list[tuple[str, Any]]:
+    """Return properties of builtins for the test's report and junit entry."""
+    prefix = f"llmeval.{one_line(decision.gate.metric, 60)}"
+    entry = decision.to_dict()
+    fields = ("value", "lower", "upper", "n", "errors", "threshold", "decision")
+    return [
+        (f"{prefix}.{field}", _builtin(entry[field]))
+        for field in fields
+        if entry[field] is not None
+    ]
+
+
+def _builtin(value: object) -> object:
+    return value if isinstance(value, (int, float)) else safe(value)
+
+
+def verdict_lines(
+    verdict: Mapping[str, Any], paths: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Return status and text of the lines that close a run."""
+    status, reason = verdict["status"], verdict["reason"]
+    line = f"verdict: {status}"
+    if reason != "OK":
+        line += f" ({reason}: {safe(verdict['detail'], 500)})"
+    lines = [(status, line)]
+    if verdict["manifest"] is None:
+        advice = "nothing can be deployed; write one with: llmeval gates update"
+        lines.append(("", f"manifest: none, so {advice}"))
+    lines += [("", f"{name}: {safe(path, 500)}") for name, path in paths.items()]
+    return lines
+
+
+class ProgressLine:
+    """Shows rows, speed and time left: in place on a terminal, else now and then.
+
+    Args:
+        write: Writes text as it is.
+        is_terminal: Whether a line can be overwritten.
+    """
+
+    def __init__(self, write: Callable[[str], None], *, is_terminal: bool) -> None:
+        self._write, self._is_terminal = write, is_terminal
+        self._began: tuple[float, int] | None = None
+        self._shown_at = 0.0
+
+    def __call__(self, done: int, total: int, errors: int) -> None:
+        """Show the state; the evaluation is over when all rows are done."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began, self._shown_at = (now, done), now
+            if self._is_terminal:
+                self._write("\n")
+        over = done >= total
+        wait = PROGRESS_TERMINAL_S if self._is_terminal else PROGRESS_PLAIN_S
+        if over or now - self._shown_at >= wait:
+            self._shown_at = now
+            self._show(done, total, errors, now, over)
+        if over:
+            self._began = None
+
+    def _show(self, done: int, total: int, errors: int, now: float, over: bool) -> None:
+        began_at, began_with = self._began or (now, done)
+        rate = (done - began_with) / max(now - began_at, 1e-3)
+        line = f"  {done} of {total} rows, {rate:.1f} rows/s"
+        if rate > 0 and not over:
+            line += f", {(total - done) / rate:.0f} s left"
+        if errors:
+            line += f", {errors} in error"
+        if self._is_terminal:
+            self._write(f"\r{line:<70}" + ("\n" if over else ""))
+        else:
+            self._write(f"\n{line}\n")

@@ -1,0 +1,437 @@
+"""One run: its evaluations, its decisions, and how it ends. Free of pytest."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import contextmanager
+from dataclasses import asdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from pytest_llmeval.config import Settings
+from pytest_llmeval.deploy import Outcome
+from pytest_llmeval.deploy import deploy
+from pytest_llmeval.deploy import known_refusal
+from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.errors import LLMEvalError
+from pytest_llmeval.evidence import Evidence
+from pytest_llmeval.hooks import register_backends
+from pytest_llmeval.models import load_model
+from pytest_llmeval.provenance import read_provenance
+from pytest_llmeval.records import Decision
+from pytest_llmeval.records import Model
+from pytest_llmeval.records import Progress
+from pytest_llmeval.records import Tracker
+from pytest_llmeval.report import junit_properties
+from pytest_llmeval.report import verdict_lines
+from pytest_llmeval.results import EvalResults
+from pytest_llmeval.runner import Engine
+from pytest_llmeval.runner import run_evaluation
+from pytest_llmeval.store import RunDirectory
+from pytest_llmeval.text import one_line
+from pytest_llmeval.text import safe
+from pytest_llmeval.verdict import NO_MANIFEST
+from pytest_llmeval.verdict import format_manifest
+from pytest_llmeval.verdict import judge
+from pytest_llmeval.verdict import keep_live_tables
+from pytest_llmeval.verdict import manifest_entry
+from pytest_llmeval.verdict import read_manifest
+from pytest_llmeval.verdict import sign
+from pytest_llmeval.verdict import verdict_document
+
+
+Say = Callable[[str, str], None]
+"""Shows a line to the user; the first argument is a status, or empty."""
+
+
+class RunRecorder:
+    """Keeps one run's evaluations and decisions, and finishes it.
+
+    Args:
+        settings: The run's settings.
+        manager: The plugin manager whose hooks are asked.
+        evidence: Where tests and decisions are noted.
+        say: Shows a line to the user.
+        progress: Shows how evaluations get on.
+        signing_key: Signs the verdict.
+        command: What the user typed, for the line that says how to repeat it.
+        is_worker: Whether another process keeps the verdict.
+
+    Raises:
+        ConfigurationError: the manifest cannot be read, or the folder not written.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        manager: pluggy.PluginManager,
+        *,
+        evidence: Evidence,
+        say: Say,
+        progress: Progress | None = None,
+        signing_key: str | None = None,
+        command: str = "pytest",
+        is_worker: bool = False,
+    ) -> None:
+        register_backends(manager)
+        self._settings, self._hook = settings, manager.hook
+        self._evidence, self._say = evidence, say
+        self._progress, self._key, self._command = progress, signing_key, command
+        self._is_worker = is_worker
+        self._started_at = time.time()
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(self._started_at))
+        self._run_id = f"{stamp}-{secrets.token_hex(3)}"
+        self._directory = RunDirectory(settings.home, self._run_id)
+        self._provenance = read_provenance(settings.rootdir)
+        self._manifest = read_manifest(settings.manifest_path)
+        self._models: dict[str, Model] = {}
+        self._evaluations: list[dict[str, Any]] = []
+        self._tracker: Tracker | None = None
+        self._child_run_id: str | None = None
+        self._properties: dict[str | None, list[tuple[str, Any]]] = {}
+        self._announced: set[str] = set()
+        if self._keeps_run:
+            self._directory.create(self._verdict("incomplete", "INCOMPLETE", "running"))
+        if settings.deploy is not None:
+            refusal = known_refusal(
+                settings, self._provenance, has_manifest=self._manifest is not None
+            )
+            if refusal is not None:
+                self._announce(refusal.reason, str(refusal))
+
+    @property
+    def _keeps_run(self) -> bool:
+        return self._settings.gates is None and not self._is_worker
+
+    @property
+    def raises(self) -> bool:
+        """False while the gate manifest is written, which needs every gate."""
+        return self._settings.gates is None
+
+    def _announce(self, reason: str, message: str) -> None:
+        if reason not in self._announced:
+            self._announced.add(reason)
+            self._say("fail", f"llmeval: this run cannot deploy: {reason}: {message}")
+
+    def evaluate(
+        self,
+        model: Any,
+        data: Any,
+        metrics: Sequence[Any],
+        *,
+        hook: pluggy.HookRelay,
+        folder: Path,
+        **options: Any,
+    ) -> EvalResults:
+        """Evaluate for the current test; note what cannot be evaluated, and raise."""
+        test = self._evidence.current
+        engine = Engine(
+            settings=self._settings,
+            hook=hook,
+            run_id=self._run_id,
+            recorder=self,
+            progress=self._progress,
+            folder=folder,
+        )
+        try:
+            loaded = self._load(model, hook)
+            results = run_evaluation(engine, loaded, data, metrics, **options)
+        except LLMEvalError as error:
+            reason = getattr(error, "reason", "CONFIGURATION")
+            self._evidence.evaluation_errors.append(
+                (test, reason, one_line(error, 500))
+            )
+            raise
+        self._keep(results, test)
+        return results
+
+    def _load(self, model: Any, hook: pluggy.HookRelay) -> Model:
+        if not isinstance(model, str):
+            loaded = load_model(model, hook, self._settings)
+        elif model in self._models:
+            loaded = self._models[model]
+        else:
+            loaded = load_model(model, hook, self._settings)
+            self._models[model] = loaded
+        if self._settings.deploy is not None and not loaded.ref.pinned:
+            self._announce("UNPINNED_MODEL", f"{loaded.ref} is not a fixed version")
+        return loaded
+
+    def _keep(self, results: EvalResults, test: str | None) -> None:
+        if not self._keeps_run:
+            return
+        number = len(self._evaluations) + 1
+        rows = (row.to_dict() for row in results.rows)
+        try:
+            span = self._directory.append_rows(number, rows)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot write {self._directory.results}: {error}; the answers are in "
+                "the predictions store, so the same command goes on from there"
+            ) from None
+        stored = [row.prediction.stored_at for row in results.rows]
+        self._evaluations.append(
+            {
+                **results.summary(),
+                "test": test,
+                "rows_file": str(self._directory.results),
+                "rows_span": span,
+                "oldest_reply": min(filter(None, stored), default=None),
+                "mlflow_run_id": self._child_run_id,
+            }
+        )
+        self._child_run_id = None
+
+    def record(self, decision: Decision) -> Decision:
+        """Keep a decision for the current test; safe in threads."""
+        decision = replace(decision, test=self._evidence.current)
+        self._evidence.decisions.append(decision)
+        properties = self._properties.setdefault(decision.test, [])
+        properties.extend(junit_properties(decision))
+        return decision
+
+    def take_properties(self, test: str) -> list[tuple[str, Any]]:
+        """Return the junit properties of a test's decisions, once."""
+        properties = self._properties.pop(test, [])
+        if properties and self._keeps_run:
+            properties.append(("llmeval.run_id", self._run_id))
+        return properties
+
+    @contextmanager
+    def _tracked_child(self, name: str) -> Any:
+        tracker = self._open_tracker()
+        if tracker is None:
+            raise ConfigurationError(
+                "the fixture mlflow_run needs tracking, and --llmeval-tracking is off"
+            )
+        with tracker.child(name, self._run_id, self._started_at) as child:
+            self._child_run_id = child.info.run_id
+            try:
+                yield child
+            finally:
+                self._child_run_id = None
+
+    def tracked_child(self, name: str) -> AbstractContextManager[Any]:
+        """Open the tracked run of this test's next evaluation, and give it.
+
+        Raises:
+            ConfigurationError: tracking is off, or the tests run in workers.
+        """
+        if self._is_worker:
+            raise ConfigurationError(
+                "the fixture mlflow_run does not work under xdist yet"
+            )
+        context: AbstractContextManager[Any] = self._tracked_child(name)
+        return context
+
+    def _open_tracker(self) -> Tracker | None:
+        settings = self._settings
+        if self._tracker is None and settings.tracking != "off":
+            self._tracker = self._hook.pytest_llmeval_tracker(
+                uri=settings.tracking_uri, settings=settings
+            )
+        return self._tracker
+
+    def _verdict(
+        self, status: str, reason: str, detail: str, finished_at: float | None = None
+    ) -> dict[str, Any]:
+        return verdict_document(
+            run_id=self._run_id,
+            status=status,
+            reason=reason,
+            detail=safe(detail, 1_000),
+            evidence=self._evidence,
+            manifest=self._manifest,
+            provenance=self._provenance.to_dict(),
+            evaluations=self._evaluations,
+            times=(self._started_at, finished_at),
+        )
+
+    def finish(self, exit_status: int) -> int:
+        """Decide the verdict, write it, track the run, deploy; return the exit status.
+
+        Args:
+            exit_status: pytest's own, when nothing can change it any more.
+        """
+        evidence = self._evidence
+        evidence.exit_status = exit_status
+        if exit_status in (2, 3) and evidence.stopped is None:
+            evidence.stopped = "the run was interrupted before its end"
+        for model in self._models.values():
+            model.close()
+        if self._is_worker:
+            return exit_status
+        if self._settings.gates is not None:
+            return self._finish_gates(exit_status)
+        finished_at = time.time()
+        status, reason, detail = judge(evidence, self._manifest)
+        verdict = self._verdict(status, reason, detail, finished_at)
+        self._write_verdict(verdict)
+        if self._evaluations:
+            verdict["mlflow_run_id"] = self._track(verdict, finished_at)
+            self._write_verdict(verdict)
+        self._show(verdict)
+        failed = status != "pass" or self._manifest is None
+        if self._settings.require and failed:
+            if status == "pass":
+                path = self._settings.manifest
+                self._say("fail", f"required: {NO_MANIFEST.format(path=path)}")
+            exit_status = exit_status or 1
+        if self._settings.deploy is not None and not self._deploy(verdict):
+            exit_status = exit_status or 1
+        if exit_status:
+            path = self._shown(self._directory.verdict)
+            self._say("", f"see {path}; repeat with: {self._command}")
+        return exit_status
+
+    def _write_verdict(self, verdict: Mapping[str, Any]) -> None:
+        self._directory.write(self._directory.verdict, sign(verdict, self._key))
+
+    def _track(self, verdict: Mapping[str, Any], finished_at: float) -> str | None:
+        settings = self._settings
+        if settings.tracking == "off":
+            return None
+        self._say("", "tracking the run in MLflow …")
+        counts = {
+            f"gates/{word}": 0 for word in ("pass", "fail", "inconclusive", "error")
+        }
+        for gate in verdict["gates"]:
+            counts[f"gates/{gate['decision']}"] += 1
+        run = {
+            "name": self._run_id,
+            "started_at": self._started_at,
+            "finished_at": finished_at,
+            "evaluations": self._evaluations,
+            "metrics": counts,
+            "tags": {
+                "llmeval.run_id": self._run_id,
+                "llmeval.verdict": verdict["status"],
+                "llmeval.reason": verdict["reason"],
+                "mlflow.source.git.commit": self._provenance.commit,
+                "mlflow.source.git.branch": self._provenance.branch,
+                "llmeval.ci_url": self._provenance.ci_url,
+                **{
+                    f"llmeval.version.{name}": version
+                    for name, version in self._provenance.versions.items()
+                },
+            },
+        }
+        try:
+            tracker = self._open_tracker()
+            if tracker is None:
+                return None
+            run_id = tracker.log_run(run)
+            verdict = {**verdict, "mlflow_run_id": run_id}
+            self._write_verdict(verdict)
+            tracker.log_verdict(
+                str(self._directory.verdict),
+                passed=verdict["status"] == "pass",
+                finished_at=finished_at,
+            )
+        except Exception as error:  # noqa: BLE001  # remote: its faults end no run
+            name = type(error).__name__
+            self._say("fail", f"tracking failed: {name}: {one_line(error, 500)}")
+            return None
+        return run_id
+
+    def _show(self, verdict: Mapping[str, Any]) -> None:
+        paths = {"verdict file": self._shown(self._directory.verdict)}
+        if self._evaluations:
+            paths["rows"] = self._shown(self._directory.results)
+        if verdict["mlflow_run_id"]:
+            paths["MLflow run"] = verdict["mlflow_run_id"] + self._where_tracked()
+        for status, line in verdict_lines(verdict, paths):
+            self._say(status, line)
+
+    def _where_tracked(self) -> str:
+        uri = self._settings.tracking_uri.replace(f"{self._settings.rootdir}/", "")
+        if uri.startswith("sqlite:"):
+            return f" (open with: mlflow ui --backend-store-uri {uri})"
+        return f" at {uri}"
+
+    def _shown(self, path: Path) -> str:
+        root = self._settings.rootdir
+        return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+    def _deploy(self, verdict: Mapping[str, Any]) -> bool:
+        settings = self._settings
+        target = settings.deploy or ""
+        if verdict["mlflow_run_id"] is None and settings.tracking != "off":
+            outcome = Outcome(
+                target=target,
+                reason="NOT_TRACKED",
+                message="a deployed version names its run, and the run is not tracked",
+            )
+        else:
+            outcome = deploy(verdict, target, self._hook, settings, self._provenance)
+        document = {
+            "schema": 1,
+            "run_id": self._run_id,
+            "verdict_reason": verdict["reason"],
+            **asdict(outcome),
+            "at": time.time(),
+        }
+        self._directory.write(self._directory.deployment, document)
+        word = {"DEPLOYED": "deployed", "NOOP": "nothing to deploy"}
+        text = word.get(outcome.reason, f"not deployed: {outcome.reason}")
+        self._say(
+            "pass" if outcome.ok else "fail", f"{text}: {safe(outcome.message, 500)}"
+        )
+        return outcome.ok
+
+    def _finish_gates(self, exit_status: int) -> int:
+        """Write the manifest, or show how it would change."""
+        evidence = self._evidence
+        kept = [
+            decision if decision.status == "error" else replace(decision, status="pass")
+            for decision in evidence.decisions
+        ]
+        whole = replace(evidence, decisions=kept, exit_status=exit_status)
+        _, reason, detail = judge(whole, None)
+        if evidence.selection is not None:
+            reason, detail = "PARTIAL_RUN", evidence.selection
+        if reason != "OK":
+            self._say(
+                "fail",
+                f"llmeval gates: the manifest stays as it is, because it needs a "
+                f"complete run ({reason}: {safe(detail, 500)})",
+            )
+            return exit_status or 1
+        entries = [manifest_entry(decision) for decision in evidence.decisions]
+        text = format_manifest(keep_live_tables(entries, self._manifest))
+        path = self._settings.manifest_path
+        before = path.read_text(encoding="utf-8") if self._manifest else ""
+        for line in _differences(before, text):
+            self._say("", line)
+        shown = self._shown(path)
+        if before == text:
+            self._say("pass", f"{shown} is up to date: {len(entries)} gates")
+        elif self._settings.gates == "diff":
+            self._say("fail", f"{shown} differs; write it with: llmeval gates update")
+            return exit_status or 1
+        else:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+            except OSError as error:
+                self._say("fail", f"cannot write {shown}: {error}")
+                return exit_status or 1
+            self._say("pass", f"wrote {shown}: {len(entries)} gates; commit it")
+        return exit_status
+
+
+def _differences(before: str, after: str) -> list[str]:
+    import difflib
+
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), "committed", "now", lineterm="", n=3
+    )
+    return [safe(line, 500) for line in lines]

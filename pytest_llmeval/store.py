@@ -1,0 +1,87 @@
+"""The run directory: ``.llmeval/runs/<run id>/`` and ``.llmeval/last``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.text import redact
+
+
+class RunDirectory:
+    """Where one run keeps its files; nothing is written before `create`.
+
+    Args:
+        home: The ``.llmeval`` folder.
+        run_id: Names the directory.
+    """
+
+    def __init__(self, home: Path, run_id: str) -> None:
+        self._home, self._run_id = home, run_id
+        self.path = home / "runs" / run_id
+        self.verdict = self.path / "verdict.json"
+        self.deployment = self.path / "deployment.json"
+        self.results = self.path / "results.jsonl"
+
+    def create(self, verdict: Mapping[str, Any]) -> None:
+        """Make the directory with its first, incomplete verdict; move ``last``.
+
+        Raises:
+            ConfigurationError: the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self._home / ".gitignore").write_text("*\n", encoding="ascii")
+            self.write(self.verdict, verdict)
+            _replace(self._home / "last", f"{self._run_id}\n")
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot write to {self.path}: {error}; choose another folder with "
+                "--llmeval-dir"
+            ) from None
+
+    def write(self, path: Path, document: Mapping[str, Any]) -> None:
+        """Replace a JSON file of the run in one step, secrets taken out."""
+        text = json.dumps(_redacted(document), indent=2, allow_nan=False)
+        _replace(path, text + "\n")
+
+    def append_rows(
+        self, evaluation: int, rows: Iterable[Mapping[str, Any]]
+    ) -> tuple[int, int]:
+        """Append rows to ``results.jsonl``; return the first byte and the one after."""
+        with self.results.open("ab") as file:
+            start = file.tell()
+            for row in rows:
+                line = json.dumps({"evaluation": evaluation, **_redacted(row)})
+                file.write(line.encode("ascii") + b"\n")
+            return start, file.tell()
+
+
+def _replace(path: Path, text: str) -> None:
+    scratch = path.with_name(f"{path.name}.{os.getpid()}")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(path)
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: _redacted(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_redacted(item) for item in value]
+    return value
+
+
+def last_run(home: Path) -> Path | None:
+    """Return the newest run's directory, or None when there is none."""
+    try:
+        run_id = (home / "last").read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    return home / "runs" / run_id

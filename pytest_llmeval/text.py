@@ -1,0 +1,76 @@
+"""Makes hostile strings safe: the last step before a terminal, report or file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from functools import lru_cache
+
+
+SECRET_NAMES = re.compile(r"TOKEN|KEY|SECRET|PASSWORD", re.IGNORECASE)
+SECRET_MIN_LENGTH = 8
+URL_USER = re.compile(r"(?<=://)[^/\s@]+@")
+FIELD_LIMIT = 2_000
+
+
+def sanitize(text: str) -> str:
+    r"""Backslash-escape every character that is not printable, except \n and \t.
+
+    Covers control characters, terminal escapes, bidirectional overrides, NUL and
+    lone surrogates; spaces of any width stay.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_visible, text))
+
+
+def _visible(char: str) -> str:
+    if char.isprintable() or char in "\n\t" or unicodedata.category(char) == "Zs":
+        return char
+    return (
+        char.encode("ascii", "backslashreplace").decode()
+        if char > "\x7f"
+        else (f"\\x{ord(char):02x}")
+    )
+
+
+def cut(text: str, limit: int = FIELD_LIMIT) -> str:
+    """Shorten to head and tail, with the length and SHA-256 of the whole."""
+    if len(text) <= limit:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    note = f" … [{len(text)} characters, sha256 {digest[:16]}] … "
+    keep = max(limit - len(note), 2)
+    return text[: keep - keep // 3] + note + text[len(text) - keep // 3 :]
+
+
+def redact(text: str) -> str:
+    """Replace secrets: values of secret-looking variables and user info in URLs."""
+    secrets = _secrets(
+        tuple(
+            value
+            for name, value in os.environ.items()
+            if len(value) >= SECRET_MIN_LENGTH and SECRET_NAMES.search(name)
+        )
+    )
+    if secrets is not None:
+        text = secrets.sub("[redacted]", text)
+    return URL_USER.sub("[redacted]@", text) if "://" in text else text
+
+
+@lru_cache(maxsize=8)
+def _secrets(values: tuple[str, ...]) -> re.Pattern[str] | None:
+    longest_first = sorted(set(values), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first))) if values else None
+
+
+def safe(text: object, limit: int = FIELD_LIMIT) -> str:
+    """Redact, cut and sanitise: for anything that a person or a report will read."""
+    return sanitize(cut(redact(str(text)), limit))
+
+
+def one_line(text: object, limit: int = 160) -> str:
+    """`safe` on a single line: line breaks and runs of space become one space."""
+    return safe(" ".join(str(text).split()), limit)

@@ -1,0 +1,378 @@
+"""The gate manifest, the verdict of a run, and its signature."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import tomllib
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.evidence import Evidence
+from pytest_llmeval.records import Decision
+from pytest_llmeval.records import canonical
+
+
+SCHEMA = 1
+STOPPED = ("NOT_EXECUTED", "WORKER_LOST", "INCOMPLETE", "PARTIAL_RUN")
+"""Reasons of a run that did not come to an end: its status is *incomplete*."""
+NO_MANIFEST = (
+    "there is no gate manifest {path}, which lists the gates that must pass; write it "
+    "with: llmeval gates update, and commit it"
+)
+HEADER = """\
+# The gates that must pass before a deployment. Written by: llmeval gates update
+# A lowered bar is a changed line here: review it as one.
+schema = 1
+"""
+ENTRY_FIELDS = (
+    "test",
+    "metric",
+    "op",
+    "threshold",
+    "confidence",
+    "where",
+    "bounds",
+    "cluster",
+    "min_rows",
+    "on_error",
+    "max_error_rate",
+    "request",
+    "dataset",
+)
+
+
+def manifest_entry(decision: Decision) -> dict[str, Any]:
+    """Return what the manifest says of a gate: all but how it came out."""
+    entry = decision.to_dict()
+    entry["request"] = decision.request_digest
+    entry["dataset"] = decision.dataset_digest
+    return {name: entry[name] for name in ENTRY_FIELDS if entry.get(name) is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The required gates, as committed."""
+
+    path: Path
+    digest: str
+    gates: tuple[Mapping[str, Any], ...]
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """Read a manifest; None when there is no such file.
+
+    Raises:
+        ConfigurationError: the file is not a manifest.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error}") from None
+    try:
+        document = tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
+    gates = document.get("gate", [])
+    if document.get("schema") != SCHEMA or not isinstance(gates, list):
+        raise ConfigurationError(
+            f"{path} is not a gate manifest of schema {SCHEMA}; write a new one with: "
+            "llmeval gates update"
+        )
+    for number, gate in enumerate(gates, 1):
+        unknown = sorted(set(gate) - set(ENTRY_FIELDS))
+        missing = [name for name in ("test", "metric", "op") if name not in gate]
+        if unknown or missing:
+            raise ConfigurationError(
+                f"{path}, gate {number}: "
+                + "; ".join(
+                    [f"no field {name!r} is known" for name in unknown]
+                    + [f"{name!r} is missing" for name in missing]
+                )
+                + f"; the fields are: {', '.join(ENTRY_FIELDS)}"
+            )
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    return Manifest(path=path, digest=digest, gates=tuple(gates))
+
+
+def format_manifest(gates: Sequence[Mapping[str, Any]]) -> str:
+    """Return the text of a manifest, in the order of test names."""
+    parts = [HEADER]
+    for gate in sorted(gates, key=lambda gate: canonical(_identity(gate))):
+        parts.append("\n[[gate]]\n")
+        for name in ENTRY_FIELDS:
+            if name in gate:
+                parts.append(f"{name} = {_toml(gate[name])}\n")  # noqa: PERF401  # plainer
+    return "".join(parts)
+
+
+def _identity(gate: Mapping[str, Any]) -> list[Any]:
+    return [gate["test"], gate["metric"], gate["op"], gate.get("request"), gate]
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        items = (f"{json.dumps(str(k))} = {_toml(v)}" for k, v in value.items())
+        return "{ " + ", ".join(items) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
+
+
+def keep_live_tables(
+    gates: Sequence[Mapping[str, Any]], manifest: Manifest | None
+) -> list[dict[str, Any]]:
+    """Carry ``dataset = "any"`` over from the manifest that is rewritten."""
+    live = {
+        (gate["test"], gate["metric"]): gate.get("min_rows")
+        for gate in (manifest.gates if manifest else ())
+        if gate.get("dataset") == "any"
+    }
+    kept = []
+    for gate in gates:
+        key = (gate["test"], gate["metric"])
+        change: dict[str, Any] = {}
+        if key in live:
+            change = {"dataset": "any"}
+            if live[key] is not None:
+                change["min_rows"] = live[key]
+        kept.append({**gate, **change})
+    return kept
+
+
+def compare(
+    manifest: Manifest, decisions: Sequence[Decision]
+) -> Iterator[tuple[str, str]]:
+    """Yield reason and sentence for each difference to the recorded gates."""
+    recorded = [(manifest_entry(decision), decision) for decision in decisions]
+    unmatched = []
+    for required in manifest.gates:
+        same = next((pair for pair in recorded if _equal(required, *pair)), None)
+        if same is None:
+            unmatched.append(required)
+        else:
+            recorded.remove(same)
+    for required in unmatched:
+        key = (required["test"], required["metric"])
+        other = next(
+            (pair for pair in recorded if (pair[0]["test"], pair[0]["metric"]) == key),
+            None,
+        )
+        shown = f"{required['test']} {required['metric']}"
+        if other is None:
+            yield "GATE_MISSING", f"{shown} is required and was not decided"
+            continue
+        recorded.remove(other)
+        yield _difference(shown, required, *other)
+    for entry, _ in recorded:
+        yield (
+            "GATE_UNLISTED",
+            f"{entry['test']} {entry['metric']} is not in {manifest.path.name}",
+        )
+
+
+def _equal(
+    required: Mapping[str, Any], entry: Mapping[str, Any], decision: Decision
+) -> bool:
+    return not list(_changed_fields(required, entry, decision))
+
+
+def _changed_fields(
+    required: Mapping[str, Any], entry: Mapping[str, Any], decision: Decision
+) -> Iterator[str]:
+    live = required.get("dataset") == "any"
+    for name in ENTRY_FIELDS:
+        if live and name == "dataset":
+            continue
+        if live and name == "min_rows":
+            if decision.n < required.get("min_rows", 1):
+                yield name
+        elif canonical(required.get(name)) != canonical(entry.get(name)):
+            yield name
+
+
+def _difference(
+    shown: str,
+    required: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    decision: Decision,
+) -> tuple[str, str]:
+    changed = list(_changed_fields(required, entry, decision))
+    if changed == ["min_rows"] and required.get("dataset") == "any":
+        wanted = required.get("min_rows")
+        return "TOO_FEW_ROWS", f"{shown} has {decision.n} rows, required {wanted}"
+    details = ", ".join(
+        f"{name} is {entry.get(name)!r} and {required.get(name)!r} is required"
+        for name in changed
+    )
+    reason = "DATASET_CHANGED" if changed == ["dataset"] else "GATE_CHANGED"
+    return reason, f"{shown}: {details}"
+
+
+def judge(evidence: Evidence, manifest: Manifest | None) -> tuple[str, str, str]:
+    """Return status, reason and detail: the first reason that applies, else ``OK``."""
+    reason, detail = next(_objections(evidence, manifest), ("OK", ""))
+    if reason == "OK":
+        return "pass", reason, "every gate passed"
+    return "incomplete" if reason in STOPPED else "fail", reason, detail
+
+
+def _objections(
+    evidence: Evidence, manifest: Manifest | None
+) -> Iterator[tuple[str, str]]:
+    """Yield what speaks against a pass, in the order of precedence."""
+    outcomes = evidence.outcomes
+    if not evidence.executed:
+        yield "NOT_EXECUTED", "no test was executed"
+    for where in evidence.collection_errors:
+        yield "COLLECTION_ERROR", where
+    yield from _gate_objections(evidence)
+    if evidence.stopped:
+        yield "INCOMPLETE", evidence.stopped
+    for test in evidence.collected:
+        if test not in outcomes:
+            yield "INCOMPLETE", f"{test} was collected and has not been reported"
+    for outcome in ("skipped", "xfailed", "xpassed"):
+        for test in evidence.collected:
+            if outcomes[test] == outcome:
+                yield _OUTCOME_REASONS[outcome], f"{test} {outcome}"
+    if not evidence.reruns_allowed:
+        for test, tries in evidence.rerun.items():
+            yield "RERUN", f"{test} ran {tries} times"
+    for test in evidence.teardown_errors:
+        yield "TEARDOWN_ERROR", f"the teardown of {test} failed"
+    for test, outcome in outcomes.items():
+        if outcome == "failed":
+            yield "TESTS_FAILED", f"{test} failed"
+    if evidence.exit_status not in (0, 5):
+        yield "TESTS_FAILED", f"pytest's exit status is {evidence.exit_status}"
+    gated = {decision.test for decision in evidence.decisions}
+    for gate in manifest.gates if manifest else ():
+        if gate["test"] in outcomes and gate["test"] not in gated:
+            yield "NO_ASSERTION", f"{gate['test']} passed without deciding a gate"
+    if not evidence.decisions:
+        yield "NO_GATES", "no gate was decided"
+    if evidence.partial:
+        yield "PARTIAL_RUN", "only a part of the tests was selected (--lf or --sw)"
+    if manifest is not None:
+        ranked = sorted(
+            compare(manifest, evidence.decisions),
+            key=lambda difference: _DIFFERENCES.index(difference[0]),
+        )
+        yield from ranked
+
+
+_OUTCOME_REASONS = {"skipped": "SKIPPED", "xfailed": "XFAIL", "xpassed": "XPASS"}
+_DIFFERENCES = (
+    "GATE_MISSING",
+    "GATE_CHANGED",
+    "DATASET_CHANGED",
+    "TOO_FEW_ROWS",
+    "GATE_UNLISTED",
+)
+
+
+def _gate_objections(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    # An expected failure has a reason of its own, and a failing gate in it is expected.
+    counted = [
+        decision
+        for decision in evidence.decisions
+        if evidence.outcomes.get(decision.test or "") != "xfailed"
+    ]
+    for status in ("fail", "inconclusive", "error"):
+        for decision in counted:
+            if decision.status == status:
+                yield decision.reason, f"{decision.test} {decision.gate.metric}"
+    for test, reason, message in evidence.evaluation_errors:
+        if evidence.outcomes.get(test or "") != "xfailed":
+            yield reason, f"{test}: {message}"
+    models = {d.model.identity(): str(d.model) for d in evidence.decisions if d.model}
+    if len(models) > 1:
+        names = ", ".join(sorted(models.values()))
+        yield "MIXED_MODELS", f"the gates were decided on several models: {names}"
+
+
+def verdict_document(
+    *,
+    run_id: str,
+    status: str,
+    reason: str,
+    detail: str,
+    evidence: Evidence,
+    manifest: Manifest | None,
+    provenance: Mapping[str, Any],
+    evaluations: Sequence[Mapping[str, Any]],
+    times: tuple[float, float | None],
+) -> dict[str, Any]:
+    """Return the verdict as strict JSON builtins."""
+    model = next((d.model for d in evidence.decisions if d.model), None)
+    datasets = {data["digest"]: data for data in (e["dataset"] for e in evaluations)}
+    return {
+        "schema": SCHEMA,
+        "run_id": run_id,
+        "status": status,
+        "reason": reason,
+        "detail": detail,
+        "exit_status": evidence.exit_status,
+        "started_at": times[0],
+        "finished_at": times[1],
+        "model": None
+        if model is None
+        else {
+            "scheme": model.scheme,
+            "name": model.name,
+            "version": model.version,
+            "digest": model.digest,
+            "pinned": model.pinned,
+            "requested": model.requested,
+            "aliases": dict(model.aliases),
+        },
+        "gates": [decision.to_dict() for decision in evidence.decisions],
+        "datasets": list(datasets.values()),
+        "stored_replies": {
+            "rows": sum(evaluation["cached"] for evaluation in evaluations),
+            "oldest": min(
+                (e["oldest_reply"] for e in evaluations if e["oldest_reply"]),
+                default=None,
+            ),
+        },
+        "tries": dict(evidence.rerun),
+        "manifest": None
+        if manifest is None
+        else {"path": str(manifest.path), "digest": manifest.digest},
+        **provenance,
+        "mlflow_run_id": None,
+    }
+
+
+def digest_verdict(verdict: Mapping[str, Any]) -> str:
+    """Return the SHA-256 over everything in a verdict but its signature."""
+    body = {key: value for key, value in verdict.items() if key != "signature"}
+    return "sha256:" + hashlib.sha256(canonical(body)).hexdigest()
+
+
+def sign(verdict: Mapping[str, Any], key: str | None) -> dict[str, Any]:
+    """Return the verdict with a signature, HMAC-SHA256 under a key, or none.
+
+    The signature shows that the file was not changed between jobs that share the key.
+    It does not show that the suite was honest: the suite ran in the same process.
+    """
+    unsigned = {name: item for name, item in verdict.items() if name != "signature"}
+    if key is None:
+        return unsigned
+    mac = hmac.new(key.encode(), digest_verdict(unsigned).encode(), "sha256")
+    return {**unsigned, "signature": f"hmac-sha256:{mac.hexdigest()}"}
+
+
+def is_authentic(verdict: Mapping[str, Any], key: str) -> bool:
+    """Return whether the signature is that of this content under this key."""
+    expected = sign(verdict, key)["signature"]
+    return hmac.compare_digest(expected, str(verdict.get("signature", "")))
