@@ -46,7 +46,7 @@ def evaluate(
     llmeval_model: Any,
     llmeval_metrics: Sequence[Metric | Callable[..., Any]],
 ) -> Callable[..., EvalResults]:
-    """Evaluate a model on a dataset, as in evaluate(data=…, metrics=[…]).
+    """The call that evaluates: evaluate(data=…, metrics=[…]) gives results.
 
     Takes model, data, metrics, name, prompt, params and columns, as
     pytest_llmeval.evaluate does; relative paths start at the test file's folder, then

@@ -111,7 +111,7 @@ def _decide(results: EvalResults, gate: Gate, blank: Decision) -> Decision:
 
 def is_number(value: object) -> bool:
     """Return whether a value is a real number; numpy's are, a bool is not."""
-    return isinstance(value, numbers.Real) and type(value) is not bool
+    return not isinstance(value, bool) and isinstance(value, numbers.Real)
 
 
 def _check_gate(gate: Gate) -> None:

@@ -1,0 +1,3 @@
+"""Gives the project's own tests pytest's `pytester`; suites in evals/ need nothing."""
+
+pytest_plugins = ["pytester"]
