@@ -46,7 +46,7 @@ def evaluate(
     llmeval_model: Any,
     llmeval_metrics: Sequence[Metric | Callable[..., Any]],
 ) -> Callable[..., EvalResults]:
-    """The call that evaluates: evaluate(data=…, metrics=[…]) gives results.
+    """Function that evaluates a model on a dataset and returns results.
 
     Takes model, data, metrics, name, prompt, params and columns, as
     pytest_llmeval.evaluate does; relative paths start at the test file's folder, then
@@ -60,7 +60,7 @@ def evaluate(
         metrics: Sequence[str | Metric | Callable[..., Any]] = (),
         *,
         name: str | None = None,
-        prompt: str | None = None,
+        prompt: str | Sequence[Mapping[str, str]] | None = None,
         params: Mapping[str, Any] | None = None,
         columns: Mapping[str, str | Sequence[str]] | None = None,
     ) -> EvalResults:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from contextlib import suppress
 from typing import Any
@@ -193,20 +194,30 @@ def render(request: Request, dataset: Dataset) -> list[Prompt]:
     Raises:
         ConfigurationError: the template names a column that a row does not have.
     """
-    return [
-        Prompt(
-            user=_fill(request.prompt, example, dataset.name),
-            system=request.system,
-            params=request.params,
-            example=example,
+    turns: tuple[Mapping[str, str], ...]
+    if isinstance(request.prompt, tuple):
+        turns = request.prompt
+    else:
+        turns = ({"role": "user", "content": request.prompt or "{input}"},)
+    prompts = []
+    for example in dataset.examples:
+        *earlier, last = [
+            {**turn, "content": _fill(turn["content"], example, dataset.name)}
+            for turn in turns
+        ]
+        prompts.append(
+            Prompt(
+                user=last["content"],
+                system=request.system,
+                params=request.params,
+                example=example,
+                earlier=tuple(earlier),
+            )
         )
-        for example in dataset.examples
-    ]
+    return prompts
 
 
-def _fill(template: str | None, example: Example, dataset: str) -> str:
-    if template is None:
-        return example.input
+def _fill(template: str, example: Example, dataset: str) -> str:
     known: Mapping[str, Any] = {
         **example.metadata,
         "input": example.input,
@@ -230,11 +241,34 @@ def _fill(template: str | None, example: Example, dataset: str) -> str:
     return PLACE.sub(replace, template)
 
 
-def build_request(prompt: str | None, params: Mapping[str, Any] | None) -> Request:
-    """Split ``prompt=`` and ``params=`` of `evaluate` into template, system, rest."""
+def build_request(
+    prompt: str | Sequence[Mapping[str, str]] | None, params: Mapping[str, Any] | None
+) -> Request:
+    """Split ``prompt=`` and ``params=`` of `evaluate` into template, system, rest.
+
+    Raises:
+        ConfigurationError: the prompt is neither text nor messages that end with the
+            user's, or the system message is no text.
+    """
     rest = dict(params or {})
     system = rest.pop("system", None)
-    for name, value in (("prompt", prompt), ('params["system"]', system)):
-        if value is not None and not isinstance(value, str):
-            raise ConfigurationError(f"{name} must be text, got {value!r:.100}")
-    return Request(prompt=prompt, system=system, params=rest)
+    if system is not None and not isinstance(system, str):
+        raise ConfigurationError(f'params["system"] must be text, got {system!r:.100}')
+    if prompt is None or isinstance(prompt, str):
+        return Request(prompt=prompt, system=system, params=rest)
+    turns = tuple(dict(turn) for turn in prompt)
+    for turn in turns:
+        if turn.get("role") not in ("user", "assistant"):
+            raise ConfigurationError(
+                f"prompt= has a message with the role {turn.get('role')!r}; the roles "
+                'are user and assistant; the system message goes to params["system"]'
+            )
+        content: object = turn.get("content")
+        if not isinstance(content, str) or len(turn) > 2:
+            raise ConfigurationError(
+                f"prompt= has the message {turn!r:.100}; a message holds a role and a "
+                "content that is text"
+            )
+    if not turns or turns[-1]["role"] != "user":
+        raise ConfigurationError("the messages of prompt= must end with the user's")
+    return Request(prompt=turns, system=system, params=rest)

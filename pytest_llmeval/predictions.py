@@ -158,6 +158,7 @@ def prediction_key(
             "model": model.identity(),
             "generation": generation,
             "system": prompt.system,
+            "earlier": prompt.earlier,
             "user": prompt.user,
             "params": prompt.params,
             "example": asdict(prompt.example) if sees_example else None,

@@ -132,8 +132,9 @@ class ModelRef:
 class Request:
     """How the model is asked: a thing of its own beside the model."""
 
-    prompt: str | None = None
-    """Template with named columns in braces; without one the input is the message."""
+    prompt: str | tuple[Mapping[str, str], ...] | None = None
+    """Template with named columns in braces, or chat messages of such templates;
+    without one the input is the message."""
     system: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     """Generation parameters such as ``max_tokens`` and ``temperature``."""
@@ -152,12 +153,20 @@ class Prompt:
     system: str | None
     params: Mapping[str, Any]
     example: Example
+    earlier: tuple[Mapping[str, str], ...] = ()
+    """Messages before the user's, such as worked examples."""
 
     @property
     def messages(self) -> list[dict[str, str]]:
         """Chat messages, the system message first when there is one."""
         system = [{"role": "system", "content": self.system}] if self.system else []
-        return [*system, {"role": "user", "content": self.user}]
+        earlier = map(dict, self.earlier)
+        return [*system, *earlier, {"role": "user", "content": self.user}]
+
+    @property
+    def text(self) -> str:
+        """All messages as one text, for models that know no roles."""
+        return "\n\n".join(message["content"] for message in self.messages)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

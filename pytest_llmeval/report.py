@@ -112,8 +112,7 @@ class ProgressLine:
         now = time.monotonic()
         if self._began is None:
             self._began, self._shown_at = (now, done), now
-            if self._is_terminal:
-                self._write("\n")
+            self._write("\n")
         over = done >= total
         wait = PROGRESS_TERMINAL_S if self._is_terminal else PROGRESS_PLAIN_S
         if over or now - self._shown_at >= wait:
@@ -133,4 +132,4 @@ class ProgressLine:
         if self._is_terminal:
             self._write(f"\r{line:<70}" + ("\n" if over else ""))
         else:
-            self._write(f"\n{line}\n")
+            self._write(f"{line}\n")

@@ -71,7 +71,7 @@ def evaluate(
     metrics: Sequence[str | Metric | Callable[..., Any]] = (),
     *,
     name: str | None = None,
-    prompt: str | None = None,
+    prompt: str | Sequence[Mapping[str, str]] | None = None,
     params: Mapping[str, Any] | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
     settings: Settings | None = None,
@@ -89,8 +89,9 @@ def evaluate(
         metrics: Names of metrics, `Metric` objects, or callables
             ``f(prediction: str, example: Example) -> float | bool``.
         name: Names the evaluation in reports; the dataset's name by default.
-        prompt: Template with columns in braces: ``"{context}\n\n{input}"``. Without
-            one the input is the user message.
+        prompt: Template with columns in braces: ``"{context}\n\n{input}"``, or a list
+            of chat messages (``role`` user or assistant, ``content`` a template) that
+            ends with the user's. Without one the input is the user message.
         params: ``system`` for the system message, and generation parameters such as
             ``max_tokens`` and ``temperature``.
         columns: Data columns where their names differ from the usual ones.
@@ -132,7 +133,7 @@ def run_evaluation(
     metrics: Iterable[str | Metric | Callable[..., Any]],
     *,
     name: str | None = None,
-    prompt: str | None = None,
+    prompt: str | Sequence[Mapping[str, str]] | None = None,
     params: Mapping[str, Any] | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
     further_metrics: Iterable[Metric | Callable[..., Any]] = (),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+import warnings
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -271,7 +272,12 @@ class RunRecorder:
             return exit_status
         if self._settings.gates is not None:
             return self._finish_gates(exit_status)
-        finished_at = time.time()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracker and registry, after the tests
+            return self._finish_run(exit_status)
+
+    def _finish_run(self, exit_status: int) -> int:
+        evidence, finished_at = self._evidence, time.time()
         status, reason, detail = judge(evidence, self._manifest)
         verdict = self._verdict(status, reason, detail, finished_at)
         self._write_verdict(verdict)

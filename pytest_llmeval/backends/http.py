@@ -123,8 +123,7 @@ class HttpModel:
         body: dict[str, Any] = {"model": self._name} if self._name else {}
         if self._is_chat:
             return {**body, "messages": prompt.messages, **prompt.params}
-        text = f"{prompt.system}\n\n{prompt.user}" if prompt.system else prompt.user
-        return {**body, "prompt": text, **prompt.params}
+        return {**body, "prompt": prompt.text, **prompt.params}
 
     def _refusal(
         self, status: int, headers: Mapping[str, str], content: bytes

@@ -1,7 +1,7 @@
 """A GGUF model in this process, through llama.cpp: the embedded default.
 
-One thread by default: two threads on a busy two-core machine spin against each other
-until nothing moves.
+One thread to an engine: two threads of one engine on a busy two-core machine spin
+against each other until nothing moves. Two engines of one thread each do not.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from pytest_llmeval.records import Reply
 
 
 CONTEXT_TOKENS = 2048
+MOST_ENGINES = 4
 # Without one, the chat template of small models adds a persona that ruins answers.
 SYSTEM = "You answer precisely and briefly."
 DEFAULTS = {"temperature": 0, "max_tokens": 128, "cache_prompt": False}
@@ -88,9 +90,12 @@ def pytest_llmeval_load_model(model: str, settings: Settings) -> GgufModel | Non
 
 
 class GgufModel:
-    """A GGUF model; the engine starts with the first question."""
+    """A GGUF model; its engines start with the first questions.
 
-    concurrency: int | None = 1  # one slot: on a CPU more of them gain nothing
+    Each engine has one slot and one thread, so that a reply depends neither on what
+    else is asked nor on the number of engines. They share the weights in memory.
+    """
+
     sees_example = False
 
     def __init__(self, path: Path, name: str, *, requested: str) -> None:
@@ -102,7 +107,8 @@ class GgufModel:
         if name in KNOWN:
             _check_sha256(path, digest, KNOWN[name])
         self._path = path
-        self._engine: Any = None
+        self.concurrency: int | None = min(os.cpu_count() or 1, MOST_ENGINES)
+        self._idle: list[Any] = []
         self._lock = threading.Lock()
         # Flash attention, thread count and the like change replies a little; the
         # engine's version and the context size stand for the whole configuration.
@@ -117,7 +123,7 @@ class GgufModel:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Ask]:
-        """Open nothing: the engine outlives evaluations."""
+        """Open nothing: the engines outlive evaluations."""
 
         async def ask(prompt: Prompt) -> Reply:
             return await in_thread(self._ask, prompt)
@@ -125,8 +131,8 @@ class GgufModel:
         yield ask
 
     def close(self) -> None:
-        """Stop the engine."""
-        self._engine = None
+        """Stop the engines."""
+        self._idle.clear()
 
     def _start(self) -> Any:
         xllamacpp = optional("xllamacpp")
@@ -149,20 +155,18 @@ class GgufModel:
 
     def _ask(self, prompt: Prompt) -> Reply:
         with self._lock:
-            if self._engine is None:
-                self._engine = self._start()
-            body = {
-                **DEFAULTS,
-                **prompt.params,
-                "messages": [
-                    {"role": "system", "content": prompt.system or SYSTEM},
-                    {"role": "user", "content": prompt.user},
-                ],
-            }
-            try:
-                answer = self._engine.handle_chat_completions(body)
-            except (ValueError, RuntimeError) as error:
-                raise CallError("engine", str(error)) from None
+            engine = self._idle.pop() if self._idle else self._start()
+        body = {
+            **DEFAULTS,
+            **prompt.params,
+            "messages": replace(prompt, system=prompt.system or SYSTEM).messages,
+        }
+        try:
+            answer = engine.handle_chat_completions(body)
+        except (ValueError, RuntimeError) as error:
+            raise CallError("engine", str(error)) from None
+        finally:
+            self._idle.append(engine)
         if "error" in answer:
             problem = answer["error"]
             kind = str(problem.get("type", "engine"))

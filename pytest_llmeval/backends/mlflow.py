@@ -197,15 +197,16 @@ class MlflowModel:
             if "choices" in answer:
                 return answer["choices"][0]["message"]["content"]
             return answer["messages"][-1]["content"]
-        text = f"{prompt.system}\n\n{prompt.user}" if prompt.system else prompt.user
         schema = metadata.get_input_schema()
         if schema is not None and schema.has_input_names():
             import pandas
 
             names = schema.input_names()
-            answers = self._loaded.predict(pandas.DataFrame({names[0]: [text]}), params)
+            answers = self._loaded.predict(
+                pandas.DataFrame({names[0]: [prompt.text]}), params
+            )
         else:
-            answers = self._loaded.predict([text], params)
+            answers = self._loaded.predict([prompt.text], params)
         if hasattr(answers, "tolist"):
             answers = answers.tolist()
         if hasattr(answers, "iloc"):
