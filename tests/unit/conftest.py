@@ -1,12 +1,20 @@
 """What unit tests share: hooks without pytest, and settings that stay in tmp_path."""
 
+import tempfile
 from functools import partial
 
+import hypothesis
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from pytest_llmeval import evaluate
 from pytest_llmeval.config import Settings
 from pytest_llmeval.hooks import headless_manager
+
+
+set_hypothesis_home_dir(f"{tempfile.gettempdir()}/hypothesis")
+hypothesis.settings.register_profile("unit", deadline=None, database=None)
+hypothesis.settings.load_profile("unit")
 
 
 @pytest.fixture

@@ -1,15 +1,17 @@
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from pytest_llmeval import errors
 from pytest_llmeval.config import OPTIONS
 from pytest_llmeval.config import Settings
 from pytest_llmeval.config import build_settings
 from pytest_llmeval.config import check_confidence
 from pytest_llmeval.config import nearest
 from pytest_llmeval.errors import ConfigurationError
-from pytest_llmeval.errors import optional
 
 
 ROOT = Path("/project")
@@ -215,4 +217,21 @@ def test_folders_start_at_the_rootdir_unless_they_are_absolute():
 
 
 def test_a_missing_optional_package_names_the_extra_that_brings_it():
-    assert optional("sacrebleu").__name__ == "sacrebleu"
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); "
+        "from pytest_llmeval.errors import optional; optional('sacrebleu')"
+    )
+    package = Path(errors.__file__).parents[1]
+
+    # -S: without site-packages nothing optional is installed.
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", script, package],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (
+        "MissingDependency: the package 'sacrebleu' is not installed; install it with: "
+        'pip install "pytest-llmeval-gate[metrics]"'
+    ) in result.stderr

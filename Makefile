@@ -1,0 +1,56 @@
+# The same targets for people and CI. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# Our own warnings are errors; the named ones come from MLflow's and pytest's innards.
+PYTEST_WARNINGS := -W error \
+	-W "ignore::DeprecationWarning:mlflow" \
+	-W "ignore::FutureWarning:mlflow" \
+	-W "ignore::sqlalchemy.exc.SADeprecationWarning" \
+	-W "ignore::ResourceWarning"
+
+.DEFAULT_GOAL := help
+.PHONY: help evals test check typing docs build bench demo clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+$(INSTALLED): pyproject.toml
+	@echo "== installing into $(VENV); MLflow is large, this takes a minute or two"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --editable ".[dev]"
+	@touch $@
+
+evals: $(INSTALLED) ## evaluate the embedded model on the suites in evals/
+	@$(BIN)/llmeval model pull smollm2
+	$(BIN)/python -m pytest evals/
+
+test: $(INSTALLED) ## run the tests, with lint, contracts and types among them
+	@$(BIN)/llmeval model pull smollm2
+	$(BIN)/python $(PYTEST_WARNINGS) -m pytest tests/
+
+check: $(INSTALLED) ## check style and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+typing: $(INSTALLED) ## check types
+	$(BIN)/mypy
+
+docs: $(INSTALLED) ## update the generated parts of docs/ and test the pages
+	$(BIN)/python docs/generate_reference.py
+	$(BIN)/python -m pytest tests/test_docs.py
+
+build: $(INSTALLED) ## build wheel and sdist into dist/
+	$(BIN)/python -m build
+
+bench: $(INSTALLED) ## run the benchmarks; they print ratios
+	$(BIN)/python benchmarks/startup.py
+
+demo: $(INSTALLED) ## show one model version go live and a worse one refused
+	@$(BIN)/llmeval model pull smollm2
+	$(BIN)/python examples/demo/run.py
+
+clean: ## remove the virtual environment and what runs left behind
+	rm -rf $(VENV) .llmeval mlflow.db mlartifacts dist
