@@ -14,7 +14,7 @@ PYTEST_WARNINGS := -W error \
 .PHONY: help evals test check typing docs build bench demo clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
 $(INSTALLED): pyproject.toml
 	@echo "== installing into $(VENV); MLflow is large, this takes a minute or two"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shlex
+from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -38,6 +40,7 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from collections.abc import Iterator
 
     from pytest_llmeval.session import RunRecorder
 
@@ -149,17 +152,22 @@ class LLMEvalPlugin:
             )
         return self._recorder
 
-    def _write(self, text: str) -> None:
+    @contextmanager
+    def _terminal(self) -> Iterator[Any]:
+        """Give the terminal reporter, past the capture of a test that runs."""
         capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
-        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
-        with capture.global_and_fixture_disabled():
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            yield self._config.pluginmanager.get_plugin("terminalreporter")
+
+    def _write(self, text: str) -> None:
+        with self._terminal() as reporter:
             reporter.write(text, flush=True)
 
     def _say(self, status: str, line: str) -> None:
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            reporter.ensure_newline()
-            reporter.write_line(line, **_markup(status))
+        with self._terminal() as reporter:
+            if reporter is not None:
+                reporter.ensure_newline()
+                reporter.write_line(line, **_markup(status))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:

@@ -28,7 +28,8 @@ print(f"registered docs-qa version {version}, alias candidate")
 """
 SHOW = """
 import mlflow
-print("aliases now:", dict(mlflow.MlflowClient().get_registered_model("docs-qa").aliases))
+model = mlflow.MlflowClient().get_registered_model("docs-qa")
+print("aliases now:", dict(model.aliases))
 """
 
 

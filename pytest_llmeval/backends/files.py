@@ -106,7 +106,7 @@ def _read_json_lines(path: Path) -> Rows:
     for number, line in enumerate(_lines(path), 1):
         if line.strip():
             where = f"{path.name}, line {number}"
-            yield _checked(_parse(line, where), where)
+            yield _checked(_parse(line.rstrip(), where), where)
 
 
 def _read_json(path: Path) -> Rows:

@@ -1,6 +1,7 @@
 """What unit tests share: hooks without pytest, and settings that stay in tmp_path."""
 
 import tempfile
+import threading
 from functools import partial
 
 import hypothesis
@@ -9,11 +10,21 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from pytest_llmeval import evaluate
 from pytest_llmeval.config import Settings
+from pytest_llmeval.datasets import load_dataset
 from pytest_llmeval.hooks import headless_manager
 
+from .chat_server import Server
+from .chosen_scores import UNIT
+from .chosen_scores import echo
+from .chosen_scores import table
 
+
+KEYS = ("LLMEVAL_API_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL")
+QUESTION = [{"id": "r0", "input": "2+2?"}]
 set_hypothesis_home_dir(f"{tempfile.gettempdir()}/hypothesis")
-hypothesis.settings.register_profile("unit", deadline=None, database=None)
+hypothesis.settings.register_profile(
+    "unit", deadline=None, database=None, max_examples=60
+)
 hypothesis.settings.load_profile("unit")
 
 
@@ -36,3 +47,51 @@ def settings(tmp_path):
 def run(settings):
     """evaluate() that writes nothing and asks for every row."""
     return partial(evaluate, settings=settings)
+
+
+@pytest.fixture
+def load(hook, settings):
+    def load(data, **options):
+        return load_dataset(data, hook, settings, **options)
+
+    return load
+
+
+@pytest.fixture
+def score(run):
+    def score(scores, metric=UNIT, broken=(), **columns):
+        rows = table(scores, **columns)
+        for i in broken:
+            rows[i]["input"] = "broken"
+        return run(echo, rows, [metric])
+
+    return score
+
+
+@pytest.fixture
+def no_keys(monkeypatch):
+    for name in KEYS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+    ).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def ask(run, server, tmp_path):
+    def ask(model=None, data=QUESTION, attempts=2, **options):
+        settings = Settings(
+            rootdir=tmp_path, cache="off", timeout_s=2, attempts=attempts
+        )
+        model = model or f"{server.url}#tiny"
+        return run(model, data, ["json_valid"], settings=settings, **options)
+
+    return ask

@@ -16,7 +16,7 @@ from pytest_llmeval.stats import rows_to_decide
 from pytest_llmeval.stats import upper_bound
 
 
-CONFIDENCES = (0.8, 0.9, 0.95, 0.99)
+CONFIDENCES = (0.5, 0.8, 0.9, 0.95, 0.99)
 SIZES = (1, 2, 5, 17, 50, 200, 1_000)
 
 

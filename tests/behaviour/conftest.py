@@ -1,0 +1,198 @@
+"""A suite in a project of its own, run by pytest in a subprocess."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+INI = """\
+[pytest]
+addopts = -p no:cacheprovider
+llmeval_tracking = off
+llmeval_confidence = 0.95
+"""
+RIGHT = """\
+from pytest_llmeval import CallableModel
+
+import pytest
+
+
+@pytest.fixture
+def llmeval_model():
+    return CallableModel(lambda prompt: prompt.upper(), version="1")
+"""
+IGNORED = ".llmeval/\nmlflow.db\nmlartifacts/\n__pycache__/\n"
+ROWS = [{"id": f"r{i}", "input": f"word {i}", "answer": f"WORD {i}"} for i in range(40)]
+PASSING = """\
+from pytest_llmeval import assert_metric
+
+DATA = "data.jsonl"
+
+
+def test_quality(evaluate):
+    results = evaluate(data=DATA, metrics=["exact_match"])
+    assert_metric(results, "exact_match", ">=", 0.9)
+"""
+
+
+class Suite:
+    """A project with a suite in evals/ whose model answers all 40 rows right."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if (path / "evals").exists():  # a copy of one that was made before
+            return
+        self.write("pytest.ini", INI)
+        self.write("evals/conftest.py", RIGHT)
+        self.write("evals/test_qa.py", PASSING)
+        self.write_rows("evals/data.jsonl", ROWS)
+
+    def write(self, name: str, text: str) -> None:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def write_rows(self, name: str, rows: list[dict[str, Any]]) -> None:
+        self.write(name, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def run(self, *arguments: str) -> pytest.RunResult:
+        return self._run(sys.executable, "-m", "pytest", *(arguments or ("evals",)))
+
+    def llmeval(self, *arguments: str) -> pytest.RunResult:
+        return self._run(str(Path(sys.executable).with_name("llmeval")), *arguments)
+
+    def _run(self, *command: str) -> pytest.RunResult:
+        started = time.monotonic()
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        print(done.stdout, done.stderr, sep="\n")  # shown when the test fails
+        return pytest.RunResult(
+            done.returncode,
+            done.stdout.splitlines(),
+            done.stderr.splitlines(),
+            time.monotonic() - started,
+        )
+
+    def update_gates(self) -> None:
+        assert self.llmeval("gates", "update").ret == 0
+
+    def commit(self) -> str:
+        git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
+        self.write(".gitignore", IGNORED)
+        for command in (
+            ("git", "init", "--quiet"),
+            ("git", "add", "--all"),
+            (*git, "commit", "--quiet", "--message", "suite"),
+        ):
+            subprocess.run(command, cwd=self.path, check=True)
+        return subprocess.check_output(
+            ("git", "rev-parse", "HEAD"), cwd=self.path, text=True
+        ).strip()
+
+    @property
+    def run_directory(self) -> Path:
+        home = self.path / ".llmeval"
+        return home / "runs" / (home / "last").read_text().strip()
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        return self._json("verdict.json")
+
+    @property
+    def deployment(self) -> dict[str, Any]:
+        return self._json("deployment.json")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads((self.run_directory / name).read_text())
+        return document
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        lines = (self.run_directory / "results.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(autouse=True)
+def _laptop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run as on a laptop, wherever the tests themselves run."""
+    for name in list(os.environ):
+        if name.startswith(("CI", "GITHUB_", "BUILD_", "GIT_", "MLFLOW_", "LLMEVAL_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    return Suite(tmp_path)
+
+
+class ModelServer:
+    """An OpenAI-compatible server on 127.0.0.1 that counts its requests."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.answer: Callable[[str], str] = str.upper
+        self.status: Callable[[str], int] = lambda message: 200
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                length = int(self.headers["Content-Length"])
+                body = json.loads(self.rfile.read(length))
+                outer.requests.append(body)
+                outer.headers.append(dict(self.headers))
+                message = body["messages"][-1]["content"]
+                status = outer.status(message)
+                text = outer.answer(message)
+                reply = {
+                    "choices": [{"message": {"role": "assistant", "content": text}}],
+                    "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+                }
+                content = json.dumps(reply).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 128  # with the default of 5, clients wait seconds
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def model_server() -> Iterator[ModelServer]:
+    server = ModelServer()
+    yield server
+    server.close()

@@ -1,0 +1,283 @@
+"""Only a complete, passing verdict moves an alias of a real MLflow registry."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .conftest import Suite
+
+
+mlflow = pytest.importorskip("mlflow")
+MODEL = """\
+import mlflow
+from mlflow.pyfunc import PythonModel
+
+
+class Shout(PythonModel):
+    def predict(self, model_input: list[str]) -> list[str]:
+        return [text.upper() for text in model_input]
+
+
+mlflow.models.set_model(Shout())
+"""
+TARGET = ("--llmeval-deploy", "registry:qa@champion")
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with qa versions 1 and 2, both `candidate` once, `champion` unset."""
+    folder = tmp_path_factory.mktemp("registry")
+    (folder / "model.py").write_text(MODEL)
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)
+    client = mlflow.MlflowClient()
+    experiment = client.create_experiment(
+        "models", artifact_location=(folder / "mlartifacts").as_uri()
+    )
+    with mlflow.start_run(experiment_id=experiment):
+        for _ in range(2):
+            mlflow.pyfunc.log_model(
+                name="qa",
+                python_model=str(folder / "model.py"),
+                registered_model_name="qa",
+                pip_requirements=[],
+            )
+    client.set_registered_model_alias("qa", "candidate", "1")
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory, registry: Path) -> Suite:
+    """A committed suite with a manifest whose model is models:/qa@candidate."""
+    suite = Suite(tmp_path_factory.mktemp("project"))
+    shutil.copy(registry, suite.path / "mlflow.db")
+    suite.write("evals/conftest.py", "")
+    ini = (suite.path / "pytest.ini").read_text()
+    suite.write("pytest.ini", f"{ini}llmeval_model = models:/qa@candidate\n")
+    suite.update_gates()
+    shutil.rmtree(suite.path / ".llmeval")
+    suite.commit()
+    return suite
+
+
+@pytest.fixture
+def project(template: Suite, tmp_path: Path) -> Suite:
+    shutil.copytree(template.path, tmp_path / "project")
+    return Suite(tmp_path / "project")
+
+
+def client(project):
+    return mlflow.MlflowClient(f"sqlite:///{project.path / 'mlflow.db'}")
+
+
+def aliases(project):
+    found = client(project).get_registered_model("qa").aliases
+    return {alias: int(version) for alias, version in found.items()}
+
+
+def refuse(project, *arguments, expected):
+    """Run with a deployment asked for; it must be refused and write nothing."""
+    before = aliases(project)
+    result = project.run("evals", *TARGET, *arguments)
+    assert result.ret == 1
+    assert project.deployment["reason"] == expected
+    assert aliases(project) == before
+    result.stdout.fnmatch_lines([f"not deployed: {expected}: *"])
+    return result
+
+
+def test_passing_verdict_moves_the_alias_and_tags_the_version(project):
+    result = project.run("evals", *TARGET)
+    assert result.ret == 0
+    assert aliases(project) == {"candidate": 1, "champion": 1}
+    tags = client(project).get_model_version("qa", "1").tags
+    assert tags["llmeval.run_id"] == project.verdict["run_id"]
+    assert tags["llmeval.commit"] == project.verdict["commit"]
+    assert tags["llmeval.verdict"].startswith("sha256:")
+    assert project.deployment["reason"] == "DEPLOYED"
+    assert project.verdict["model"]["version"] == "1"
+    assert project.verdict["model"]["aliases"] == {"candidate": "1"}
+
+    again = project.run("evals", *TARGET)
+    assert again.ret == 0
+    assert project.deployment["reason"] == "NOOP"
+
+
+def test_failing_gate_is_refused(project):
+    source = (project.path / "evals/data.jsonl").read_text()
+    (project.path / "evals/data.jsonl").write_text(source.replace("WORD", "other"))
+    project.commit()
+    refuse(project, expected="GATE_FAILED")
+
+
+def test_missing_manifest_is_refused_and_said_before_the_first_call(project):
+    (project.path / "evals/gates.toml").unlink()
+    project.commit()
+    result = refuse(project, expected="NO_MANIFEST")
+    lines = result.outlines
+    announced = next(i for i, line in enumerate(lines) if "cannot deploy" in line)
+    assert "NO_MANIFEST" in lines[announced]
+    assert "llmeval gates update" in lines[announced]
+    assert announced < next(i for i, line in enumerate(lines) if "qa.py" in line)
+
+
+def test_point_gate_is_refused_unless_allowed(project):
+    ini = (project.path / "pytest.ini").read_text()
+    without = ini.replace("llmeval_confidence = 0.95\n", "")
+    project.write("pytest.ini", without)
+    project.update_gates()
+    project.commit()
+    refuse(project, expected="POINT_GATE")
+    project.write("pytest.ini", without + "llmeval_point_gates = allow\n")
+    project.commit()
+    assert project.run("evals", *TARGET).ret == 0
+    assert aliases(project)["champion"] == 1
+
+
+def test_changed_tracked_file_is_dirty_and_untracked_files_are_not(project):
+    project.write("notes.txt", "untracked")
+    project.write("evals/test_qa.py", (project.path / "evals/test_qa.py").read_text())
+    with (project.path / "evals/test_qa.py").open("a") as file:
+        file.write("# changed\n")
+    refuse(project, expected="DIRTY")
+
+
+def test_no_commit_is_refused(project):
+    shutil.rmtree(project.path / ".git")
+    refuse(project, expected="NO_COMMIT")
+
+
+def test_source_alias_that_moved_meanwhile_is_refused(project):
+    project.write(
+        "evals/test_z.py",
+        "import mlflow\n"
+        "def test_z():\n"
+        "    client = mlflow.MlflowClient()\n"
+        "    client.set_registered_model_alias('qa', 'candidate', '2')\n",
+    )
+    project.commit()
+    result = project.run("evals", *TARGET)
+    assert result.ret == 1
+    assert project.deployment["reason"] == "MODEL_MOVED"
+    assert aliases(project) == {"candidate": 2}
+
+
+def test_target_alias_that_moved_meanwhile_is_superseded(project):
+    project.write(
+        "evals/test_z.py",
+        "import mlflow\n"
+        "def test_z():\n"
+        "    client = mlflow.MlflowClient()\n"
+        "    client.set_registered_model_alias('qa', 'champion', '2')\n",
+    )
+    project.commit()
+    project.run("evals", *TARGET)
+    assert project.deployment["reason"] == "SUPERSEDED"
+    assert aliases(project)["champion"] == 2
+
+
+def test_another_models_name_is_a_mismatch(project):
+    project.run("evals", "--llmeval-deploy", "registry:other@champion")
+    assert project.deployment["reason"] == "MODEL_MISMATCH"
+    assert aliases(project) == {"candidate": 1}
+
+
+def test_unpinned_model_is_refused(project, model_server):
+    result = refuse(
+        project, "--llmeval-model", model_server.url, expected="UNPINNED_MODEL"
+    )
+    result.stdout.fnmatch_lines(["*cannot deploy: UNPINNED_MODEL*"])
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"GITHUB_EVENT_NAME": "pull_request", "GITHUB_REF_PROTECTED": "true"},
+        {"GITHUB_ACTIONS": "true", "GITHUB_REF_PROTECTED": "false"},
+        {"CI": "true", "BRANCH_NAME": "feature"},
+    ],
+)
+def test_untrusted_context_is_refused(project, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    refuse(project, expected="UNTRUSTED_CONTEXT")
+
+
+def test_other_ci_systems_deploy_from_listed_refs(project, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("BRANCH_NAME", "main")
+    ini = (project.path / "pytest.ini").read_text()
+    project.write("pytest.ini", ini + "llmeval_deploy_refs = main release\n")
+    project.commit()
+    assert project.run("evals", *TARGET).ret == 0
+    assert aliases(project)["champion"] == 1
+
+
+def test_unknown_target_and_missing_model_version_do_not_deploy(project):
+    project.run("evals", "--llmeval-deploy", "ftp:somewhere")
+    assert project.deployment["reason"] == "DEPLOY_FAILED"
+    assert "registry:NAME@ALIAS" in project.deployment["message"]
+    result = project.run("evals", "--llmeval-model", "models:/qa@nobody")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*cannot resolve models:/qa@nobody*"])
+
+
+def test_deployment_under_xdist_is_refused(project):
+    result = project.run("evals", *TARGET, "-n", "2")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*run without -n*"])
+    assert aliases(project) == {"candidate": 1}
+
+
+def test_run_is_tracked_with_parent_child_rows_and_verdict(project):
+    project.run("evals", "--llmeval-tracking", "auto")
+    store = client(project)
+    experiment = store.get_experiment_by_name("llmeval")
+    runs = store.search_runs([experiment.experiment_id])
+    parent = next(r for r in runs if "mlflow.parentRunId" not in r.data.tags)
+    (child,) = [r for r in runs if "mlflow.parentRunId" in r.data.tags]
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert project.verdict["mlflow_run_id"] == parent.info.run_id
+    assert parent.data.tags["mlflow.source.git.commit"] == project.verdict["commit"]
+    assert parent.data.tags["llmeval.verdict"] == "pass"
+    assert child.data.metrics["exact_match"] == 1.0
+    assert child.data.metrics["exact_match/n"] == 40
+    assert child.data.metrics["exact_match/errors"] == 0
+    lower = child.data.metrics["exact_match/lower"]
+    assert lower == pytest.approx(0.05 ** (1 / 40), abs=1e-9)
+    assert child.data.params["model"] == "models:/qa/1"
+    (dataset,) = child.inputs.dataset_inputs
+    digest = project.verdict["datasets"][0]["digest"].removeprefix("sha256:")
+    assert digest.startswith(dataset.dataset.digest)
+    assert store.list_artifacts(parent.info.run_id)[0].path == "verdict.json"
+    local = store.download_artifacts(child.info.run_id, "results.jsonl")
+    written = (project.run_directory / "results.jsonl").read_text()
+    assert Path(local).read_text() == written
+    assert parent.info.status == child.info.status == "FINISHED"
+
+
+def test_mlflow_run_is_the_run_of_the_tests_evaluation(project):
+    project.write(
+        "evals/test_qa.py",
+        "import mlflow\n"
+        "def test_quality(evaluate, mlflow_run):\n"
+        "    evaluate(data='data.jsonl', metrics=['exact_match'])\n"
+        "    mlflow.log_metric('mine', 7)\n"
+        "    assert mlflow.active_run().info.run_id == mlflow_run.info.run_id\n",
+    )
+    assert project.run("evals", "--llmeval-tracking", "auto").ret == 0
+    store = client(project)
+    runs = store.search_runs([store.get_experiment_by_name("llmeval").experiment_id])
+    assert len(runs) == 2
+    (child,) = [r for r in runs if "mlflow.parentRunId" in r.data.tags]
+    assert child.data.metrics["mine"] == 7
+    assert child.data.metrics["exact_match"] == 1.0
+
+
+def test_tracking_that_fails_is_said_and_blocks_the_deployment(project):
+    result = project.run(
+        "evals", *TARGET, "--llmeval-tracking", "sqlite:////proc/none/mlflow.db"
+    )
+    assert result.ret == 1
+    assert aliases(project) == {"candidate": 1}

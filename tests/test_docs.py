@@ -1,0 +1,173 @@
+"""The documentation is complete, its examples run, and what it quotes is real."""
+
+import ast
+import inspect
+import json
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pytest_llmeval
+from pytest_llmeval import hooks
+from pytest_llmeval import pytest_plugin
+from pytest_llmeval.config import OPTIONS
+from pytest_llmeval.metrics import built_in_metrics
+
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+EXAMPLES = DOCS / "examples"
+PAGES = {page.name: page.read_text(encoding="utf-8") for page in DOCS.glob("*.md")}
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+REASON_MODULES = ("verdict", "gate", "deploy", "session", "datasets", "errors")
+
+
+def documented(name, *pages):
+    """Whether a page holds the name in code style, alone or with arguments."""
+    texts = [PAGES[page] for page in pages or PAGES]
+    return any(re.search(rf"`{re.escape(name)}[`( =]", text) for text in texts)
+
+
+def run(folder, *command):
+    return subprocess.run(
+        [sys.executable, "-B", *command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def examples(tmp_path):
+    folder = tmp_path / "examples"
+    ignored = shutil.ignore_patterns("__pycache__", ".llmeval")
+    shutil.copytree(EXAMPLES, folder, ignore=ignored)
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="ascii")
+    return folder
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("test_*")), ids=lambda p: p.name)
+def test_example_runs_and_its_gates_pass(path, examples, tmp_path):
+    home = tmp_path / "home"
+    options = ["-q", "-p", "no:cacheprovider", "--llmeval-tracking", "off"]
+    done = run(
+        examples, "-m", "pytest", *options, "--llmeval-dir", str(home), path.name
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    last = (home / "last").read_text(encoding="utf-8").strip()
+    verdict = json.loads((home / "runs" / last / "verdict.json").read_bytes())
+    assert (verdict["status"], verdict["reason"]) == ("pass", "OK")
+    assert verdict["gates"]
+
+
+def test_notebook_example_decides(examples):
+    done = run(examples, "notebook_example.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "pass 0.902 29"
+
+
+@pytest.mark.parametrize("name", [o.option for o in OPTIONS if o.option])
+def test_option_is_documented(name):
+    assert documented(name)
+
+
+@pytest.mark.parametrize("name", [o.ini for o in OPTIONS if o.ini])
+def test_ini_value_is_documented(name):
+    assert documented(name)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in vars(hooks) if n.startswith("pytest_llmeval_")]
+)
+def test_hook_is_documented_with_its_arguments(name):
+    arguments = ", ".join(inspect.signature(getattr(hooks, name)).parameters)
+    assert f"`{name}({arguments})`" in PAGES["reference.md"]
+
+
+@pytest.mark.parametrize("name", [*pytest_plugin.__all__, *pytest_llmeval.__all__])
+def test_fixture_or_public_name_is_in_the_reference(name):
+    assert documented(name, "reference.md")
+
+
+@pytest.mark.parametrize("name", built_in_metrics())
+def test_metric_is_documented(name):
+    assert documented(name, "metrics.md")
+
+
+def test_every_argument_of_assert_metric_is_documented():
+    for name in inspect.signature(pytest_llmeval.assert_metric).parameters:
+        assert f"\n| `{name}` |" in PAGES["gates.md"], name
+
+
+def reasons():
+    paths = [ROOT / "pytest_llmeval" / f"{name}.py" for name in REASON_MODULES]
+    paths.append(ROOT / "pytest_llmeval" / "backends" / "mlflow.py")
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found = re.fullmatch(r"OK|[A-Z]{2}[A-Z_]{2,}", node.value)
+                if found and not node.value.startswith("MLFLOW_"):
+                    yield node.value
+
+
+def test_reasons_are_found_in_the_source():
+    assert {"OK", "GATE_FAILED", "DIRTY", "SUPERSEDED", "XFAIL"} <= set(reasons())
+
+
+@pytest.mark.parametrize("reason", sorted(set(reasons())))
+def test_reason_is_documented(reason):
+    assert re.search(rf"\b{reason}\b", PAGES["gates.md"] + PAGES["deployment.md"])
+
+
+def test_reference_table_is_current():
+    generator = runpy.run_path(str(DOCS / "generate_reference.py"))
+    page = PAGES["reference.md"]
+    assert generator["page_with"](page, generator["table"]()) == page
+
+
+def anchors(text):
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def test_relative_links_and_their_headings_exist():
+    sources = {DOCS / name: text for name, text in PAGES.items()}
+    links = [
+        (page, target)
+        for page, text in {**sources, ROOT / "README.md": README}.items()
+        for target in re.findall(r"\]\(([^)\s]+)\)", text)
+        if "://" not in target and not target.startswith("mailto:")
+    ]
+    assert links
+    for page, target in links:
+        file, _, anchor = target.partition("#")
+        path = page.parent / file if file else page
+        assert path.exists(), f"{page.name} links to {target}"
+        if anchor:
+            heads = anchors(path.read_text(encoding="utf-8"))
+            assert anchor in heads, f"{page.name} links to {target}"
+
+
+QUOTE = re.compile(r"```python\n# (docs/examples/\S+)\n(.*?)```", re.DOTALL)
+
+
+def quotes():
+    for page, text in {**PAGES, "README.md": README}.items():
+        for file, code in QUOTE.findall(text):
+            yield page, file, code
+
+
+def test_quoted_code_is_in_its_file():
+    found = list(quotes())
+    assert found
+    for page, file, code in found:
+        path = ROOT / file
+        assert path.is_file(), f"{page} quotes {file}"
+        assert code in path.read_text(encoding="utf-8"), f"{page} quotes {file}"

@@ -1,0 +1,123 @@
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_llmeval.evidence import Evidence
+from pytest_llmeval.records import Decision
+from pytest_llmeval.records import Gate
+from pytest_llmeval.records import ModelRef
+from pytest_llmeval.verdict import Manifest
+from pytest_llmeval.verdict import digest_verdict
+from pytest_llmeval.verdict import is_authentic
+from pytest_llmeval.verdict import sign
+from pytest_llmeval.verdict import verdict_document
+
+
+GATE = Gate(metric="rouge1", op=">=", threshold=0.4, confidence=0.95)
+PASSED = Decision(
+    gate=GATE,
+    status="pass",
+    reason="OK",
+    test="t.py::a",
+    value=0.45,
+    n=200,
+    model=ModelRef(scheme="models", name="qa", version="3", pinned=True),
+    dataset_digest="sha256:d",
+)
+
+
+def document(decision=PASSED):
+    return verdict_document(
+        run_id="r",
+        status="pass",
+        reason="OK",
+        detail="",
+        evidence=Evidence(collected=["t.py::a"], decisions=[decision]),
+        manifest=Manifest(path=Path("gates.toml"), digest="sha256:m", gates=()),
+        provenance={"commit": "c", "dirty": False},
+        evaluations=[
+            {
+                "dataset": {"name": "d", "digest": "sha256:d", "rows": 200},
+                "cached": cached,
+                "oldest_reply": oldest,
+            }
+            for cached, oldest in [(0, None), (3, 50.0), (2, 40.0)]
+        ],
+        times=(1.0, 2.0),
+    )
+
+
+def test_the_verdict_binds_model_gates_data_manifest_and_commit():
+    verdict = json.loads(json.dumps(document(), allow_nan=False))
+
+    assert verdict["schema"] == 1
+    assert verdict["model"]["version"] == "3"
+    assert verdict["gates"][0]["threshold"] == 0.4
+    assert verdict["gates"][0]["decision"] == "pass"
+    assert verdict["datasets"] == [{"name": "d", "digest": "sha256:d", "rows": 200}]
+    assert verdict["manifest"] == {"path": "gates.toml", "digest": "sha256:m"}
+    assert verdict["commit"] == "c"
+    assert verdict["stored_replies"] == {"rows": 5, "oldest": 40.0}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"threshold": float("nan")},
+        {"threshold": float("-inf")},
+        {"threshold": "0.4"},
+        {"confidence": float("nan")},
+        {"where": {"x": float("nan")}},
+        {"bounds": (0.0, float("inf"))},
+        {"max_error_rate": float("nan")},
+    ],
+)
+def test_the_verdict_holds_no_nan_or_infinity(change):
+    decision = replace(
+        PASSED, status="error", reason="BAD_TYPE", gate=replace(GATE, **change)
+    )
+
+    json.dumps(document(decision), allow_nan=False)
+
+
+def test_a_signature_is_of_all_content_under_one_key():
+    signed = sign(document(), "key")
+
+    assert is_authentic(signed, "key")
+    assert is_authentic(json.loads(json.dumps(signed)), "key")
+    assert not is_authentic(signed, "another")
+    assert not is_authentic(document(), "key")
+    assert sign(signed, None) == document()
+    assert digest_verdict(signed) == digest_verdict(document())
+
+
+def leaves(value, path=()):
+    if isinstance(value, (dict, list)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            yield from leaves(item, (*path, key))
+    else:
+        yield path, value
+
+
+def test_a_change_anywhere_in_a_verdict_breaks_its_signature():
+    signed = sign(document(), "key")
+    for path, value in leaves(signed):
+        changed = copy.deepcopy(signed)
+        place = changed
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = f"{value}x" if isinstance(value, str) else "changed"
+        assert not is_authentic(changed, "key"), path
+
+
+@pytest.mark.parametrize("bit", [1, 0x80])
+def test_one_flipped_bit_of_the_signature_breaks_it(bit):
+    signed = sign(document(), "key")
+    text = signed["signature"]
+    for i in (0, len(text) // 2, len(text) - 1):
+        flipped = text[:i] + chr(ord(text[i]) ^ bit) + text[i + 1 :]
+        assert not is_authentic({**signed, "signature": flipped}, "key")
