@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
             help=text,
             description=f"{text.capitalize()}. Gates are recorded and do not fail; "
             "stored predictions are used where there are some. Further arguments go "
-            "to pytest; by default the manifest's folder is run.",
+            "to pytest; without any, evals/ is run.",
         )
         command.set_defaults(run=_gates)
     return parser

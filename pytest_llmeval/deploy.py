@@ -106,6 +106,13 @@ def _check_verdict(
     )
     if refusal is not None:
         raise refusal
+    for gate in verdict["gates"]:
+        if gate.get("decision_at_worst", "pass") != "pass":
+            raise DeploymentRefused(
+                "ROWS_MISSING",
+                f"the gate {gate['test']} {gate['metric']} passes only because rows in "
+                "error are left out; for a deployment they count at the worst",
+            )
     if settings.point_gates != "allow":
         for gate in verdict["gates"]:
             if gate["confidence"] is None:
@@ -120,4 +127,10 @@ def _check_verdict(
             f"{verdict['model']['requested'] or verdict['model']['name']} may be "
             "another model tomorrow; evaluate a registered version, such as "
             "models:/NAME/3",
+        )
+    if settings.tracking != "off" and verdict["mlflow_run_id"] is None:
+        raise DeploymentRefused(
+            "NOT_TRACKED",
+            "a deployed version names its tracked run, and this run is not tracked: "
+            "see the error of the tracking above",
         )

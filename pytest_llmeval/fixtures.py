@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_llmeval.errors import LLMEvalError
+from pytest_llmeval.text import safe
 
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_llmeval.session import RunRecorder
 
 
+LONGEST_MESSAGE = 4_000
 recorder_key = pytest.StashKey[Callable[[], "RunRecorder"]]()
 """Gives the run's recorder; the first call makes this pytest run an evaluation run."""
 model_key = pytest.StashKey["str | None"]()
@@ -79,7 +81,8 @@ def evaluate(
                 further_metrics=llmeval_metrics,
             )
         except LLMEvalError as error:
-            # The message says it all; our own frames would bury it.
+            # The message says it all; our own frames would bury it. It may quote data.
+            error.args = (safe(error, LONGEST_MESSAGE), *error.args[1:])
             raise error.with_traceback(None) from None
 
     return evaluate

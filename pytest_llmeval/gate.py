@@ -69,9 +69,13 @@ def decide_gate(results: EvalResults, gate: Gate) -> Decision:
         request_digest=results.request.digest,
     )
     try:
-        return _decide(results, gate, blank)
+        decision = _decide(results, gate, blank)
     except _Undecidable as error:
         return replace(blank, reason=error.reason, detail=str(error))
+    if gate.on_error == "exclude" and decision.errors:
+        strict = replace(gate, on_error="worst", max_error_rate=None)
+        return replace(decision, at_worst=decide_gate(results, strict).status)
+    return decision
 
 
 def _decide(results: EvalResults, gate: Gate, blank: Decision) -> Decision:

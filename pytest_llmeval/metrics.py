@@ -31,6 +31,7 @@ from pytest_llmeval.records import Prediction
 
 
 UNIT = (0.0, 1.0)
+PACKAGES = {"bleu": "sacrebleu", "chrf": "sacrebleu"}
 SQUAD = (
     "Rajpurkar et al. 2016, evaluate-v1.1.py: lower case, no punctuation, no articles"
 )
@@ -351,6 +352,8 @@ def _by_name(name: str, known: Mapping[str, Metric]) -> Metric:
             f"no metric is named {name!r}{nearest(name, list(known))}\n"
             f"known metrics: {', '.join(sorted(known))}"
         )
+    if name in PACKAGES:
+        optional(PACKAGES[name])  # say what is missing before the first call
     return known[name]
 
 

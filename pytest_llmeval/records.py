@@ -334,6 +334,8 @@ class Decision:
     """Rows whose reply came from the predictions store."""
     rows_needed: int | None = None
     """About how many rows like these would decide an inconclusive gate."""
+    at_worst: Status | None = None
+    """With rows in error left out: what counting them at the worst would have said."""
     point_only: str | None = None
     """For a passing gate without a confidence: what 95 % confidence would have said."""
     worst: tuple[WorstRow, ...] = ()
@@ -374,6 +376,7 @@ class Decision:
             "min_rows": gate.min_rows,
             "on_error": gate.on_error if gate.on_error != "fail" else None,
             "max_error_rate": gate.max_error_rate,
+            "decision_at_worst": self.at_worst,
         }
         given = {key: value for key, value in options.items() if value is not None}
         return entry | given

@@ -18,7 +18,6 @@ from typing import Any
 import pluggy
 
 from pytest_llmeval.config import Settings
-from pytest_llmeval.deploy import Outcome
 from pytest_llmeval.deploy import deploy
 from pytest_llmeval.deploy import known_refusal
 from pytest_llmeval.errors import ConfigurationError
@@ -120,7 +119,8 @@ class RunRecorder:
     def _announce(self, reason: str, message: str) -> None:
         if reason not in self._announced:
             self._announced.add(reason)
-            self._say("fail", f"llmeval: this run cannot deploy: {reason}: {message}")
+            line = f"llmeval: this run cannot deploy: {reason}: {safe(message, 500)}"
+            self._say("fail", line)
 
     def evaluate(
         self,
@@ -369,15 +369,9 @@ class RunRecorder:
 
     def _deploy(self, verdict: Mapping[str, Any]) -> bool:
         settings = self._settings
-        target = settings.deploy or ""
-        if verdict["mlflow_run_id"] is None and settings.tracking != "off":
-            outcome = Outcome(
-                target=target,
-                reason="NOT_TRACKED",
-                message="a deployed version names its run, and the run is not tracked",
-            )
-        else:
-            outcome = deploy(verdict, target, self._hook, settings, self._provenance)
+        outcome = deploy(
+            verdict, settings.deploy or "", self._hook, settings, self._provenance
+        )
         document = {
             "schema": 1,
             "run_id": self._run_id,

@@ -275,9 +275,31 @@ def test_mlflow_run_is_the_run_of_the_tests_evaluation(project):
     assert child.data.metrics["exact_match"] == 1.0
 
 
-def test_tracking_that_fails_is_said_and_blocks_the_deployment(project):
-    result = project.run(
+def test_tracking_that_fails_is_said_and_blocks_the_deployment(suite):
+    suite.update_gates()
+    suite.commit()
+    result = suite.run(
         "evals", *TARGET, "--llmeval-tracking", "sqlite:////proc/none/mlflow.db"
     )
     assert result.ret == 1
-    assert aliases(project) == {"candidate": 1}
+    result.stdout.fnmatch_lines(["tracking failed: *"])
+    assert suite.verdict["status"] == "pass"
+    assert suite.deployment["reason"] == "NOT_TRACKED"
+
+
+def test_rows_left_out_count_at_the_worst_for_a_deployment(project):
+    source = (project.path / "evals/test_qa.py").read_text()
+    project.write(
+        "evals/test_qa.py",
+        "def known(prediction, example):\n"
+        "    return {'WORD 3': None}.get(prediction, 1)\n\n\n"
+        + source.replace('["exact_match"]', '[known, "exact_match"]').replace(
+            "0.9)", '0.92, on_error="exclude", max_error_rate=0.1)'
+        ),
+    )
+    project.update_gates()
+    project.commit()
+    # 39 of 39 rows: lower bound 0.926; 39 of 40: 0.887.
+    refuse(project, expected="ROWS_MISSING")
+    assert project.verdict["status"] == "pass"
+    assert project.verdict["gates"][0]["decision_at_worst"] == "inconclusive"

@@ -98,14 +98,14 @@ def test_as_many_requests_are_in_flight_as_allowed_and_no_more(limit, own, most)
 
 def test_latency_is_that_of_the_last_attempt():
     async def answer(user, tries):
-        await asyncio.sleep(0.2 if tries == 1 else 0.05)
+        await asyncio.sleep(0.6 if tries == 1 else 0.05)
         if tries == 1:
             raise CallError("busy", "wait", retry=True, retry_after_s=0.0)
         return "x"
 
     found, _ = ask(TinyModel(answer), 1)
 
-    assert 50 <= found[0].latency_ms < 190
+    assert 49 <= found[0].latency_ms < 600
     assert found[0].attempts == 2
 
 
@@ -118,7 +118,7 @@ def test_a_hanging_request_is_a_timeout_and_holds_up_no_other():
     start = time.monotonic()
     found, order = ask(TinyModel(answer), 30, 2, timeout_s=0.3, attempts=1)
 
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 5
     assert order == [*range(1, 30), 0]
     error = found[0].error
     assert (error.id, error.kind, error.attempts) == ("r0", "timeout", 1)
@@ -132,7 +132,7 @@ def test_a_timeout_is_tried_again():
         await asyncio.sleep(60 if tries == 1 else 0)
         return "x"
 
-    found, _ = ask(TinyModel(answer), 1, timeout_s=0.05)
+    found, _ = ask(TinyModel(answer), 1, timeout_s=0.3)
 
     assert (found[0].text, found[0].attempts) == ("x", 2)
 
@@ -166,13 +166,13 @@ def test_a_lasting_fault_is_not_tried_again():
 def test_the_servers_wait_is_kept():
     async def answer(user, tries):
         if tries == 1:
-            raise CallError("rate_limit", "slow", retry=True, retry_after_s=0.4)
+            raise CallError("rate_limit", "slow", retry=True, retry_after_s=0.7)
         return "x"
 
     start = time.monotonic()
     found, _ = ask(TinyModel(answer), 1)
 
-    assert 0.4 <= time.monotonic() - start < 1
+    assert 0.69 <= time.monotonic() - start < 5
     assert found[0].text == "x"
 
 
@@ -199,7 +199,7 @@ def test_a_model_error_stops_everything():
         ask(model, 1_000, concurrency=4)
 
     assert [str(error) for error in caught.value.exceptions] == ["refused"]
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 5
     assert len(model.calls) < 12
 
 

@@ -100,6 +100,8 @@ def test_where_gates_a_slice(score):
     assert headline(decision) == ("unit where {'topic': 'a'} 1.000 (n=2) is == 1.000")
     both = decide(results, "unit", "==", 1, where={"topic": "a", "hard": 1})
     assert both.n == 1
+    enough = decide(results, "unit", "==", 1, where={"topic": "a"}, min_rows=2)
+    assert enough.status == "pass"
     few = decide(results, "unit", "==", 1, where={"topic": "a"}, min_rows=3)
     assert few.reason == "TOO_FEW_ROWS"
 
