@@ -116,13 +116,13 @@ def test_a_hanging_request_is_a_timeout_and_holds_up_no_other():
         return "x"
 
     start = time.monotonic()
-    found, order = ask(TinyModel(answer), 30, 2, timeout_s=0.3, attempts=1)
+    found, order = ask(TinyModel(answer), 30, 2, timeout_s=0.5, attempts=1)
 
-    assert time.monotonic() - start < 5
+    assert 0.49 < time.monotonic() - start < 2
     assert order == [*range(1, 30), 0]
     error = found[0].error
     assert (error.id, error.kind, error.attempts) == ("r0", "timeout", 1)
-    assert error.message == "no reply within 0.3 s"
+    assert error.message == "no reply within 0.5 s"
     assert found[0].reply is None
     assert all(found[i].error is None for i in range(1, 30))
 
