@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_llmeval.assertions import assert_metric
     from pytest_llmeval.assertions import decide
+    from pytest_llmeval.config import Settings
     from pytest_llmeval.errors import LLMEvalError
     from pytest_llmeval.hooks import hookimpl
     from pytest_llmeval.metrics import regex_match
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_llmeval.records import DatasetRef
     from pytest_llmeval.records import Example
     from pytest_llmeval.records import Metric
+    from pytest_llmeval.records import Prediction
     from pytest_llmeval.results import EvalResults
     from pytest_llmeval.runner import evaluate
 
@@ -31,6 +33,8 @@ __all__ = [
     "Example",
     "LLMEvalError",
     "Metric",
+    "Prediction",
+    "Settings",
     "assert_metric",
     "decide",
     "evaluate",
@@ -46,6 +50,8 @@ _HOME = {
     "Example": "records",
     "LLMEvalError": "errors",
     "Metric": "records",
+    "Prediction": "records",
+    "Settings": "config",
     "assert_metric": "assertions",
     "decide": "assertions",
     "evaluate": "runner",

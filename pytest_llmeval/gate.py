@@ -94,7 +94,7 @@ def _decide(results: EvalResults, gate: Gate, blank: Decision) -> Decision:
         )
     bounds = _bounds(gate, metric)
     kept, errors = _apply_error_policy(rows, gate, metric, bounds)
-    blank = replace(blank, n=len(kept), errors=errors)
+    blank = replace(blank, n=len(kept), errors=errors, rows=len(rows))
     if metric.score is None or metric.aggregate is not None:
         return _decide_corpus(kept, gate, metric, blank)
     scores = [score for _, score in kept]
@@ -144,6 +144,10 @@ def _check_gate(gate: Gate) -> None:
                 f"{gate.op} compares point values and takes no confidence; leave "
                 "confidence= out",
             )
+    if any(value is None for value in (gate.where or {}).values()):
+        raise _Undecidable(
+            "BAD_TYPE", f"where={gate.where!r} holds None; name a value of the column"
+        )
     if gate.on_error not in get_args(OnError):
         raise _Undecidable(
             "BAD_TYPE",
@@ -298,9 +302,13 @@ def _decide_corpus(
         )
     if metric.aggregate is None:
         raise _Undecidable("METRIC_MISSING", f"{metric.name} has no aggregate")
-    value = metric.aggregate(
-        [row.prediction for row, _ in kept], [row.example for row, _ in kept]
-    )
+    try:
+        value = metric.aggregate(
+            [row.prediction for row, _ in kept], [row.example for row, _ in kept]
+        )
+    except Exception as error:  # the metric may be the user's
+        message = f"{metric.name} raised {type(error).__name__}: {error}"
+        raise _Undecidable("METRIC_ERROR", message) from error
     return _decide_point([], gate, replace(blank, value=value), None)
 
 

@@ -108,17 +108,21 @@ def _output_tokens(prediction: Prediction, example: Example) -> float:
     return float(prediction.reply.output_tokens)
 
 
-def regex_match(pattern: str) -> Metric:
+def regex_match(pattern: str, *, name: str = "regex_match") -> Metric:
     """Return a metric that is 1 where the prediction matches a pattern somewhere.
 
     The built-in ``"regex_match"`` takes the pattern from the references instead.
+
+    Args:
+        pattern: A regular expression of Python's ``re``.
+        name: Tells several patterns in one evaluation apart.
     """
     compiled = re.compile(pattern)
 
     def matches(prediction: Prediction, example: Example) -> float:
         return float(compiled.search(prediction.text) is not None)
 
-    return Metric(name="regex_match", score=matches, range=UNIT, source="re.search")
+    return Metric(name=name, score=matches, range=UNIT, source="re.search")
 
 
 def _matches_reference(got: str, wanted: str) -> float:

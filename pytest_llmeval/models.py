@@ -64,7 +64,7 @@ def load_model(model: Any, hook: pluggy.HookRelay, settings: Settings) -> Model:
             f"model={model!r:.200} is neither a model string nor a callable"
         )
     if model.startswith("python:"):
-        return CallableModel(_import(model))
+        return load_model(_import(model), hook, settings)
     loaded_by_hook: Model | None
     loaded_by_hook = hook.pytest_llmeval_load_model(model=model, settings=settings)
     if loaded_by_hook is None:

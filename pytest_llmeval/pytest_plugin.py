@@ -18,6 +18,7 @@ import pytest
 
 
 CLASH = "pytest-llmeval"
+_signing_key = pytest.StashKey["str | None"]()
 try:
     importlib.metadata.version(CLASH)
 except importlib.metadata.PackageNotFoundError:
@@ -81,6 +82,12 @@ def _dest(option: str) -> str:
     return option.lstrip("-").replace("-", "_")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Take the signing key away before any code of the suite is imported."""
+    early_config.stash[_signing_key] = os.environ.pop("LLMEVAL_SIGNING_KEY", None)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Check the settings and follow the run."""
     try:
@@ -116,8 +123,6 @@ class LLMEvalPlugin:
         self, config: pytest.Config, settings: Settings, *, is_worker: bool
     ) -> None:
         self._config, self._settings, self._is_worker = config, settings, is_worker
-        # Taken out so that neither the suite nor the model's code can sign.
-        self._signing_key = os.environ.pop("LLMEVAL_SIGNING_KEY", None)
         option = config.option
         names = ("collectonly", "setuponly", "setupplan", "showfixtures")
         self._evidence = Evidence(
@@ -146,7 +151,7 @@ class LLMEvalPlugin:
                 evidence=self._evidence,
                 say=self._say,
                 progress=progress,
-                signing_key=self._signing_key,
+                signing_key=self._config.stash.get(_signing_key, None),
                 command=f"pytest {shlex.join(self._config.invocation_params.args)}",
                 is_worker=self._is_worker,
             )

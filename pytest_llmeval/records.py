@@ -36,20 +36,21 @@ def canonical(value: object) -> bytes:
     one digest.
     """
     return json.dumps(
-        _plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False
+        plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False
     ).encode("ascii")
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> Any:
+    """Return a value as JSON builtins, in the one form of `canonical`."""
     if value is None or isinstance(value, (str, bool)):
         return value
     if isinstance(value, Mapping):
-        items = ((str(key), _plain(item)) for key, item in value.items())
+        items = ((str(key), plain(item)) for key, item in value.items())
         return {key: item for key, item in items if item is not None}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if hasattr(value, "tolist"):  # numpy scalars and arrays
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, int):
         return value
     if isinstance(value, float):
@@ -124,6 +125,8 @@ class ModelRef:
         return (self.scheme, self.name, self.version, self.digest)
 
     def __str__(self) -> str:
+        if self.scheme == "runs":
+            return f"runs:/{self.version}/{self.name}"
         text = f"{self.scheme}:{'/' if self.scheme == 'models' else ''}{self.name}"
         return f"{text}/{self.version}" if self.version else text
 
@@ -343,7 +346,7 @@ class Decision:
     dataset: str = ""
     dataset_digest: str = ""
     rows: int = 0
-    """Rows of the dataset."""
+    """Rows of the dataset, or of the slice that `where` selects."""
     request_digest: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -370,7 +373,7 @@ class Decision:
             "reason": self.reason,
         }
         options = {
-            "where": dict(gate.where) if gate.where else None,
+            "where": plain(gate.where) if gate.where else None,
             "bounds": list(gate.bounds) if gate.bounds else None,
             "cluster": gate.cluster,
             "min_rows": gate.min_rows,

@@ -355,9 +355,15 @@ def _metric_value(
 ) -> MetricValue:
     value = lower = upper = None
     if rows and metric.aggregate is not None:
-        value = metric.aggregate(
-            [row.prediction for row in rows], [row.example for row in rows]
-        )
+        try:
+            value = metric.aggregate(
+                [row.prediction for row in rows], [row.example for row in rows]
+            )
+        except Exception as error:
+            raise MetricError(
+                f"{metric.name} raised {type(error).__name__}: {error}; the answers "
+                "are in the predictions store, so the same command asks for none again"
+            ) from error
     elif rows:
         scores = [row.scores[metric.name] for row in rows]
         value = stats.mean(scores)

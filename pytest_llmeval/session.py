@@ -421,8 +421,8 @@ class RunRecorder:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
-            except OSError as error:
-                self._say("fail", f"cannot write {shown}: {error}")
+            except (OSError, UnicodeError) as error:
+                self._say("fail", f"cannot write {shown}: {one_line(error)}")
                 return exit_status or 1
             self._say("pass", f"wrote {shown}: {len(entries)} gates; commit it")
         return exit_status

@@ -36,7 +36,9 @@ class RunDirectory:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            (self._home / ".gitignore").write_text("*\n", encoding="ascii")
+            ignore = self._home / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="ascii")
             self.write(self.verdict, verdict)
             _replace(self._home / "last", f"{self._run_id}\n")
         except OSError as error:

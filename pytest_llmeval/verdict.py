@@ -20,7 +20,7 @@ from pytest_llmeval.records import canonical
 
 
 SCHEMA = 1
-STOPPED = ("NOT_EXECUTED", "WORKER_LOST", "INCOMPLETE", "PARTIAL_RUN")
+STOPPED = ("NOT_EXECUTED", "INCOMPLETE", "PARTIAL_RUN")
 """Reasons of a run that did not come to an end: its status is *incomplete*."""
 NO_MANIFEST = (
     "there is no gate manifest {path}, which lists the gates that must pass; write it "
@@ -120,11 +120,12 @@ def _identity(gate: Mapping[str, Any]) -> list[Any]:
 
 def _toml(value: Any) -> str:
     if isinstance(value, Mapping):
-        items = (f"{json.dumps(str(k))} = {_toml(v)}" for k, v in value.items())
+        items = (f"{_toml(str(k))} = {_toml(v)}" for k, v in value.items())
         return "{ " + ", ".join(items) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value)
+    # TOML's strings are JSON's, but for surrogates and the delete character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def keep_live_tables(
@@ -132,13 +133,13 @@ def keep_live_tables(
 ) -> list[dict[str, Any]]:
     """Carry ``dataset = "any"`` over from the manifest that is rewritten."""
     live = {
-        (gate["test"], gate["metric"]): gate.get("min_rows")
+        _place(gate): gate.get("min_rows")
         for gate in (manifest.gates if manifest else ())
         if gate.get("dataset") == "any"
     }
     kept = []
     for gate in gates:
-        key = (gate["test"], gate["metric"])
+        key = _place(gate)
         change: dict[str, Any] = {}
         if key in live:
             change = {"dataset": "any"}
@@ -146,6 +147,10 @@ def keep_live_tables(
                 change["min_rows"] = live[key]
         kept.append({**gate, **change})
     return kept
+
+
+def _place(gate: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (gate["test"], gate["metric"], gate["op"], canonical(gate.get("where")))
 
 
 def compare(
@@ -193,7 +198,7 @@ def _changed_fields(
         if live and name == "dataset":
             continue
         if live and name == "min_rows":
-            if decision.n < required.get("min_rows", 1):
+            if decision.rows < required.get("min_rows", 1):
                 yield name
         elif canonical(required.get(name)) != canonical(entry.get(name)):
             yield name
@@ -208,7 +213,7 @@ def _difference(
     changed = list(_changed_fields(required, entry, decision))
     if changed == ["min_rows"] and required.get("dataset") == "any":
         wanted = required.get("min_rows")
-        return "TOO_FEW_ROWS", f"{shown} has {decision.n} rows, required {wanted}"
+        return "TOO_FEW_ROWS", f"{shown} has {decision.rows} rows, required {wanted}"
     details = ", ".join(
         f"{name} is {entry.get(name)!r} and {required.get(name)!r} is required"
         for name in changed

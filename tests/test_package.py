@@ -21,6 +21,8 @@ PUBLIC = [
     "Example",
     "LLMEvalError",
     "Metric",
+    "Prediction",
+    "Settings",
     "assert_metric",
     "decide",
     "evaluate",

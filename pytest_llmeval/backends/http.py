@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,10 @@ from pytest_llmeval.records import Prompt
 from pytest_llmeval.records import Reply
 from pytest_llmeval.text import one_line
 from pytest_llmeval.text import redact
+
+
+if TYPE_CHECKING:
+    import aiohttp
 
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -105,7 +110,7 @@ class HttpModel:
                     async with client.post(
                         self._url, json=self._body(prompt), allow_redirects=False
                     ) as response:
-                        content = await response.content.read(LONGEST_REPLY_BYTES)
+                        content = await _read(response)
                         status, found = response.status, response.headers
                 except (aiohttp.ClientError, OSError) as error:
                     message = f"{type(error).__name__}: {error}"
@@ -171,6 +176,19 @@ class HttpModel:
             prompt_tokens=_count(usage.get("prompt_tokens")),
             output_tokens=_count(usage.get("completion_tokens")),
         )
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Read the whole body, but no more than a reply can be."""
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > LONGEST_REPLY_BYTES:
+            raise CallError(
+                "too_long", f"the reply is longer than {LONGEST_REPLY_BYTES} bytes"
+            )
+    return b"".join(parts)
 
 
 def _count(value: object) -> int | None:

@@ -81,6 +81,7 @@ def pytest_llmeval_deploy_target(
 def _connect(uri: str) -> MlflowClient:
     """Import MLflow, point it at the store, and keep its chatter down."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking"):
@@ -188,12 +189,12 @@ class MlflowModel:
     def _predict(self, prompt: Prompt) -> Any:
         metadata = self._loaded.metadata
         task = (metadata.metadata or {}).get("task", "")
-        params = dict(prompt.params) or None
+        params = dict(prompt.params)
         if task == "agent/v1/responses":
-            answer = self._loaded.predict({"input": prompt.messages})
+            answer = self._loaded.predict({"input": prompt.messages, **params})
             return answer["output"][-1]["content"][-1]["text"]
-        if task in ("llm/v1/chat", "agent/v2/chat"):
-            answer = self._loaded.predict({"messages": prompt.messages})
+        if task in ("llm/v1/chat", "agent/v1/chat", "agent/v2/chat"):
+            answer = self._loaded.predict({"messages": prompt.messages, **params})
             if "choices" in answer:
                 return answer["choices"][0]["message"]["content"]
             return answer["messages"][-1]["content"]
@@ -206,7 +207,7 @@ class MlflowModel:
                 pandas.DataFrame({names[0]: [prompt.text]}), params
             )
         else:
-            answers = self._loaded.predict([prompt.text], params)
+            answers = self._loaded.predict([prompt.text], params or None)
         if hasattr(answers, "tolist"):
             answers = answers.tolist()
         if hasattr(answers, "iloc"):
