@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from typing import Literal
 
@@ -107,7 +108,8 @@ def decide(
             f"assert_metric needs what evaluate() returns, got {type(results).__name__}"
         )
     if is_number(threshold):
-        threshold = float(threshold)
+        with suppress(OverflowError):  # decide_gate says what is wrong with it
+            threshold = float(threshold)
     level = None if confidence == "point" else confidence
     if confidence is None and op not in ("==", "!="):
         level = results.confidence

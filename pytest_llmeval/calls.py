@@ -55,9 +55,12 @@ async def ask_all(
         for position, prompt in queue:
             done(position, await _predict(ask, prompt, limits))
 
-    async with model.session() as ask, asyncio.TaskGroup() as tasks:
-        for _ in range(slots):
-            tasks.create_task(work(ask))
+    try:
+        async with model.session() as ask, asyncio.TaskGroup() as tasks:
+            for _ in range(slots):
+                tasks.create_task(work(ask))
+    except BaseExceptionGroup as group:  # one reason to stop is enough
+        raise group.exceptions[0] from None
 
 
 async def _predict(ask: Ask, prompt: Prompt, limits: Limits) -> Prediction:

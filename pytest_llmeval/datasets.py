@@ -19,6 +19,7 @@ from pytest_llmeval.records import Dataset
 from pytest_llmeval.records import DatasetRef
 from pytest_llmeval.records import Example
 from pytest_llmeval.records import canonical
+from pytest_llmeval.records import is_missing
 
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -174,7 +175,7 @@ def _row_id(record: Mapping[str, Any], mapping: _Mapping, where: str) -> str | N
     if mapping.id is None:
         return None
     value = record.get(mapping.id)
-    if _missing(value) or value == "":
+    if is_missing(value) or value == "":
         raise DataError(f"{where}: the id in column {mapping.id!r} is empty")
     return _text(value, mapping.id, where)
 
@@ -182,14 +183,14 @@ def _row_id(record: Mapping[str, Any], mapping: _Mapping, where: str) -> str | N
 def _example(
     row_id: str, record: Mapping[str, Any], mapping: _Mapping, where: str
 ) -> Example:
-    if _missing(record.get(mapping.input)):
+    if is_missing(record.get(mapping.input)):
         raise DataError(f"{where}: column {mapping.input!r} has no text")
     references: list[str] = []
     for column in mapping.references:
         value: Any = record.get(column)
         if hasattr(value, "tolist"):
             value = value.tolist()
-        if _missing(value):
+        if is_missing(value):
             continue
         items = value if isinstance(value, (list, tuple)) else [value]
         references += [_text(item, column, where) for item in items]
@@ -199,22 +200,18 @@ def _example(
         input=_text(record[mapping.input], mapping.input, where),
         references=tuple(references),
         context=None
-        if mapping.context is None or _missing(context)
+        if mapping.context is None or is_missing(context)
         else _text(context, mapping.context, where),
         metadata=dict(record),
     )
 
 
-def _missing(value: Any) -> bool:
-    return value is None or value != value or type(value).__name__ == "NAType"
-
-
 def _text(value: Any, column: str, where: str) -> str:
     if isinstance(value, str):
         return value
-    if hasattr(value, "item"):
+    if hasattr(value, "item") and getattr(value, "size", 1) == 1:
         value = value.item()
-    if isinstance(value, (int, float)):
+    if isinstance(value, (int, float)) and not is_missing(value):
         return str(value)
     raise DataError(
         f"{where}: column {column!r} holds {type(value).__name__}, expected text"

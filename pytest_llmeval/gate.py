@@ -9,7 +9,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypeGuard
 from typing import get_args
 
 from pytest_llmeval import stats
@@ -23,6 +23,8 @@ from pytest_llmeval.records import Metric
 from pytest_llmeval.records import OnError
 from pytest_llmeval.records import Row
 from pytest_llmeval.records import WorstRow
+from pytest_llmeval.records import canonical
+from pytest_llmeval.records import is_missing
 from pytest_llmeval.results import EvalResults
 from pytest_llmeval.results import number
 from pytest_llmeval.text import one_line
@@ -40,6 +42,7 @@ COMPARE: Mapping[str, Callable[[float, float], bool]] = {
 OPPOSITE = {">=": "<", ">": "<=", "<=": ">", "<": ">="}
 WORST_SHOWN = 3
 NAMED_ROWS = 5
+MOST_DIGITS = 17
 USUAL_CONFIDENCE = 0.95
 
 
@@ -113,9 +116,17 @@ def _decide(results: EvalResults, gate: Gate, blank: Decision) -> Decision:
     return replace(decision, worst=_worst(kept, gate.op, bounds))
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Return whether a value is a real number; numpy's are, a bool is not."""
     return not isinstance(value, bool) and isinstance(value, numbers.Real)
+
+
+def is_finite(value: object) -> TypeGuard[float]:
+    """Return whether a value is a number that a float can hold."""
+    try:
+        return is_number(value) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _check_gate(gate: Gate) -> None:
@@ -129,9 +140,9 @@ def _check_gate(gate: Gate) -> None:
             f"the threshold {threshold!r} is {type(threshold).__name__}, "
             "not a number; write it without quotes, for example 0.4",
         )
-    if not math.isfinite(gate.threshold):
+    if not is_finite(threshold):
         raise _Undecidable(
-            "NOT_FINITE", f"the threshold is {gate.threshold!r}, not a finite number"
+            "NOT_FINITE", f"the threshold is {threshold!r:.60}, not a finite number"
         )
     if gate.confidence is not None:
         try:
@@ -152,6 +163,22 @@ def _check_gate(gate: Gate) -> None:
         raise _Undecidable(
             "BAD_TYPE",
             f"on_error={gate.on_error!r} is none of: {', '.join(get_args(OnError))}",
+        )
+    if gate.on_error == "worst" and gate.op in ("==", "!="):
+        raise _Undecidable(
+            "BAD_TYPE", f'on_error="worst" has no meaning with {gate.op}: use an order'
+        )
+    rate: object = gate.max_error_rate
+    if rate is not None and not (is_number(rate) and 0 <= rate <= 1):
+        raise _Undecidable(
+            "BAD_TYPE", f"max_error_rate={rate!r} is no share between 0 and 1"
+        )
+    rows: object = gate.min_rows
+    if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int)):
+        raise _Undecidable("BAD_TYPE", f"min_rows={rows!r} is not a whole number")
+    if gate.where is not None and not isinstance(gate.where, Mapping):
+        raise _Undecidable(
+            "BAD_TYPE", f'where={gate.where!r} is no mapping such as {{"topic": "a"}}'
         )
     if (gate.on_error == "exclude") != (gate.max_error_rate is not None):
         raise _Undecidable(
@@ -179,16 +206,32 @@ def _select(results: EvalResults, gate: Gate) -> list[Row]:
             raise _Undecidable(
                 "ZERO_ROWS", f"where= names a column {column!r} that the data lacks"
             )
-        rows = [row for row in rows if row.example.metadata.get(column) == wanted]
+        rows = [
+            row
+            for row in rows
+            if not is_missing(row.example.metadata.get(column))
+            and canonical(row.example.metadata[column]) == canonical(wanted)
+        ]
     if not rows:
         raise _Undecidable("ZERO_ROWS", f"no row has {gate.where!r}")
     return rows
 
 
+def is_range(bounds: object) -> TypeGuard[tuple[float, float]]:
+    """Return whether a value is a pair of finite numbers, the lower one first."""
+    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
+        return False
+    low, high = bounds
+    return is_finite(low) and is_finite(high) and bool(low < high)
+
+
 def _bounds(gate: Gate, metric: Metric) -> tuple[float, float] | None:
     bounds = gate.bounds or metric.range
-    if bounds is not None and not bounds[0] < bounds[1]:
-        raise _Undecidable("BAD_TYPE", f"bounds={bounds!r} are not (lowest, highest)")
+    if bounds is not None and not is_range(bounds):
+        raise _Undecidable(
+            "BAD_TYPE",
+            f"bounds={bounds!r} are not two finite numbers (lowest, highest)",
+        )
     if bounds is None and gate.confidence is not None:
         raise _Undecidable(
             "UNBOUNDED",
@@ -231,7 +274,7 @@ def _apply_error_policy(
             raise _Undecidable("ZERO_ROWS", f"no row is left: {_name_errors(bad)}")
         return kept, len(bad)
     if gate.on_error == "worst":
-        if bounds is None or metric.score is None:
+        if bounds is None or metric.aggregate is not None:
             raise _Undecidable(
                 "UNBOUNDED",
                 f'on_error="worst" needs the range of {metric.name}: give bounds=',
@@ -278,15 +321,16 @@ def _check_range(
 
 
 def _cluster_means(kept: Sequence[tuple[Row, float]], column: str) -> list[float]:
-    clusters: dict[Any, list[float]] = {}
+    clusters: dict[bytes, list[float]] = {}
     for row, score in kept:
-        if column not in row.example.metadata:
+        if is_missing(row.example.metadata.get(column)):
             raise _Undecidable(
                 "ROWS_MISSING",
                 f"row {one_line(row.example.id, 60)} has no column {column!r}, which "
                 "cluster= names",
             )
-        clusters.setdefault(row.example.metadata[column], []).append(score)
+        name = canonical(row.example.metadata[column])
+        clusters.setdefault(name, []).append(score)
     return [stats.mean(scores) for scores in clusters.values()]
 
 
@@ -309,7 +353,17 @@ def _decide_corpus(
     except Exception as error:  # the metric may be the user's
         message = f"{metric.name} raised {type(error).__name__}: {error}"
         raise _Undecidable("METRIC_ERROR", message) from error
-    return _decide_point([], gate, replace(blank, value=value), None)
+    if not is_number(value):
+        raise _Undecidable("BAD_TYPE", f"{metric.name} is {value!r:.60}, not a number")
+    if not is_finite(value):
+        raise _Undecidable("NOT_FINITE", f"{metric.name} is {value!r:.60}")
+    if metric.range and not metric.range[0] <= value <= metric.range[1]:
+        raise _Undecidable(
+            "OUT_OF_RANGE",
+            f"{metric.name} is {value!r}, outside its range {metric.range[0]:g} to "
+            f"{metric.range[1]:g}",
+        )
+    return _decide_point([], gate, replace(blank, value=float(value)), None)
 
 
 def _decide_point(
@@ -421,8 +475,8 @@ def headline(decision: Decision) -> str:
     name = one_line(f"{gate.metric}{where}", 120)
     if decision.status == "error":
         return f"{name}: error {decision.reason}: {safe(decision.detail)}"
-    bar = number(float(gate.threshold))
-    evidence = f"{name} {number(decision.value)} ({_evidence(decision)})"
+    value, bar = _apart(decision.value or 0.0, float(gate.threshold))
+    evidence = f"{name} {value} ({_evidence(decision)})"
     if decision.status == "inconclusive":
         return (
             f"{evidence} is inconclusive against {gate.op} {bar}; {_advice(decision)}"
@@ -435,6 +489,16 @@ def headline(decision: Decision) -> str:
         percent = f"{100 * USUAL_CONFIDENCE:g} %"
         sentence += f"; point only: at {percent} this would be {decision.point_only}"
     return sentence
+
+
+def _apart(value: float, bar: float) -> tuple[str, str]:
+    """Return both with so many decimals that they look different when they are."""
+    shown = number(value), number(bar)
+    digits = 4
+    while shown[0] == shown[1] and value != bar and digits <= MOST_DIGITS:
+        shown = f"{value:.{digits}g}", f"{bar:.{digits}g}"
+        digits += 1
+    return shown
 
 
 _FAILED = {

@@ -90,7 +90,7 @@ def _json_valid(prediction: Prediction, example: Example) -> float:
         raise ValueError(constant)
 
     try:
-        json.loads(prediction.text, parse_constant=refuse)
+        json.loads(prediction.text, parse_constant=refuse, parse_int=len)
     except (ValueError, RecursionError):
         return 0.0
     return 1.0
@@ -117,7 +117,10 @@ def regex_match(pattern: str, *, name: str = "regex_match") -> Metric:
         pattern: A regular expression of Python's ``re``.
         name: Tells several patterns in one evaluation apart.
     """
-    compiled = re.compile(pattern)
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise MetricError(f"{pattern!r} is no regular expression: {error}") from None
 
     def matches(prediction: Prediction, example: Example) -> float:
         return float(compiled.search(prediction.text) is not None)

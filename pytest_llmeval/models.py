@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import os
 import re
 import threading
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from contextlib import suppress
+from types import CodeType
 from typing import Any
 from typing import TypeVar
 
@@ -31,6 +33,8 @@ from pytest_llmeval.records import ModelRef
 from pytest_llmeval.records import Prompt
 from pytest_llmeval.records import Reply
 from pytest_llmeval.records import Request
+from pytest_llmeval.records import digest_of
+from pytest_llmeval.records import is_missing
 from pytest_llmeval.text import one_line
 
 
@@ -82,8 +86,9 @@ def _import(model: str) -> Any:
         raise ConfigurationError(f"{model!r} is not of the form python:module:function")
     try:
         found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise ModelError(f"cannot load {model!r}: {error}") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ModelError(f"cannot load {model!r}: {reason}") from error
     if not callable(found) and not hasattr(found, "session"):
         raise ModelError(f"{model!r} is not callable")
     return found
@@ -92,8 +97,10 @@ def _import(model: str) -> Any:
 class CallableModel:
     """A Python function as a model: ``f(prompt: str) -> str``, sync or async.
 
-    It gets the whole `Example` when its parameter is named ``example``. Sync functions
-    are called from several threads at once.
+    The prompt is all messages as one text, the system message first. It gets the whole
+    `Example` instead when its parameter is named ``example``. Generation parameters
+    are for models that have some. Sync functions are called from several threads at
+    once.
 
     Args:
         function: The callable.
@@ -116,6 +123,7 @@ class CallableModel:
             name=f"{module}:{name}",
             version=version,
             pinned=version is not None,
+            instance=None if version else _fingerprint(function),
         )
         try:
             self.sees_example = "example" in inspect.signature(function).parameters
@@ -131,7 +139,7 @@ class CallableModel:
         yield self._ask
 
     async def _ask(self, prompt: Prompt) -> Reply:
-        argument = prompt.example if self.sees_example else prompt.user
+        argument = prompt.example if self.sees_example else prompt.text
         try:
             if self._is_async:
                 reply = await self._function(argument)
@@ -153,6 +161,36 @@ class CallableModel:
         """Hold nothing that needs closing."""
 
 
+def _fingerprint(function: object) -> str:
+    """Tell callables of one name apart, the same in the next process where possible.
+
+    Plain functions by their code, defaults and what they close over; other objects
+    only within this process.
+    """
+    code = getattr(function, "__code__", None)
+    if isinstance(code, CodeType):
+        cells = getattr(function, "__closure__", None) or ()
+        values = [
+            _fingerprint(cell.cell_contents)
+            if hasattr(cell.cell_contents, "__code__")
+            else repr(cell.cell_contents)
+            for cell in cells
+        ]
+        defaults = getattr(function, "__defaults__", None)
+        text = repr((_code_parts(code), defaults, values))
+        if " at 0x" not in text:
+            return digest_of(text)
+    return f"{os.getpid()}-{id(function)}"
+
+
+def _code_parts(code: CodeType) -> tuple[object, ...]:
+    constants = [
+        _code_parts(item) if isinstance(item, CodeType) else item
+        for item in code.co_consts
+    ]
+    return (code.co_code, code.co_names, constants)
+
+
 async def in_thread(function: Callable[..., T], *args: Any) -> T:
     """Run a blocking call in a daemon thread of its own and await its result.
 
@@ -164,6 +202,8 @@ async def in_thread(function: Callable[..., T], *args: Any) -> T:
     def run() -> None:
         try:
             result = function(*args)
+        except StopIteration as error:  # no future can hold one
+            deliver(future.set_exception, RuntimeError(f"StopIteration: {error}"))
         except BaseException as error:  # noqa: BLE001  # handed to the waiting task
             deliver(future.set_exception, error)
         else:
@@ -229,8 +269,8 @@ def _fill(template: str, example: Example, dataset: str) -> str:
         if name is None:
             return match.group()[0]
         value = known.get(name)
-        if value is None:
-            columns = [column for column, item in known.items() if item is not None]
+        if is_missing(value):
+            columns = [name for name, item in known.items() if not is_missing(item)]
             raise ConfigurationError(
                 f"the prompt names {{{name}}}, which row {example.id!r} of {dataset} "
                 f"does not have; it has: {', '.join(columns)}"
@@ -256,7 +296,18 @@ def build_request(
         raise ConfigurationError(f'params["system"] must be text, got {system!r:.100}')
     if prompt is None or isinstance(prompt, str):
         return Request(prompt=prompt, system=system, params=rest)
-    turns = tuple(dict(turn) for turn in prompt)
+    if isinstance(prompt, Mapping) or not isinstance(prompt, Sequence):
+        raise ConfigurationError(
+            f"prompt={prompt!r:.100} is neither text nor a list of messages"
+        )
+    messages: Sequence[object] = prompt
+    for turn in messages:
+        if not isinstance(turn, Mapping):
+            raise ConfigurationError(
+                f"prompt= has {turn!r:.100} where a message with role and content is "
+                "expected"
+            )
+    turns = tuple(dict(turn) for turn in prompt if isinstance(turn, Mapping))
     for turn in turns:
         if turn.get("role") not in ("user", "assistant"):
             raise ConfigurationError(

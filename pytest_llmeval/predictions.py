@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS predictions (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS evaluations (
     key TEXT PRIMARY KEY, generation TEXT NOT NULL, run_id TEXT NOT NULL,
-    complete INTEGER NOT NULL
+    instance TEXT, complete INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
 VARIABLES_PER_QUERY = 500
@@ -73,7 +73,9 @@ class Predictions:
     ) -> None:
         self._db.close()
 
-    def generation(self, evaluation: str, run_id: str, *, latest: bool) -> str:
+    def generation(
+        self, evaluation: str, run_id: str, instance: str | None, *, latest: bool
+    ) -> str:
         """Return which stored replies of an unpinned model may serve.
 
         The same reference may be another model tomorrow. So its replies serve only
@@ -82,30 +84,35 @@ class Predictions:
         Args:
             evaluation: Digest of model, request and dataset.
             run_id: The run that evaluates.
-            latest: Take the last complete generation whatever run it came from.
+            instance: Tells models of one name apart, see `ModelRef`.
+            latest: Take the last generation whatever run and instance it came from.
         """
         row = self._db.execute(
-            "SELECT generation, run_id, complete FROM evaluations WHERE key = ?",
+            "SELECT generation, run_id, instance, complete FROM evaluations"
+            " WHERE key = ?",
             (evaluation,),
         ).fetchone()
         if row is not None:
-            generation, owner, complete = row
-            if latest or not complete or owner == run_id:
+            generation, owner, stored_instance, complete = row
+            current = stored_instance == instance and (not complete or owner == run_id)
+            if current:
+                self._db.execute(
+                    "UPDATE evaluations SET run_id = ? WHERE key = ?",
+                    (run_id, evaluation),
+                )
+            if current or latest:
                 return str(generation)
         fresh = uuid.uuid4().hex
-        self._set_evaluation(evaluation, fresh, run_id, complete=False)
+        self._db.execute(
+            "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, 0)",
+            (evaluation, fresh, run_id, instance),
+        )
         return fresh
 
-    def finish(self, evaluation: str, generation: str, run_id: str) -> None:
-        """Note that every row of an unpinned model's evaluation has been scored."""
-        self._set_evaluation(evaluation, generation, run_id, complete=True)
-
-    def _set_evaluation(
-        self, evaluation: str, generation: str, run_id: str, *, complete: bool
-    ) -> None:
+    def finish(self, evaluation: str) -> None:
+        """Note that every row of an unpinned model's evaluation has been answered."""
         self._db.execute(
-            "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?)",
-            (evaluation, generation, run_id, complete),
+            "UPDATE evaluations SET complete = 1 WHERE key = ?", (evaluation,)
         )
 
     def find(self, keys: Iterable[str]) -> dict[str, Prediction]:

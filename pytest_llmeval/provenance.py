@@ -16,6 +16,7 @@ from pytest_llmeval.text import redact
 
 COMMIT_VARIABLES = ("GITHUB_SHA", "GIT_COMMIT", "CI_COMMIT_SHA")
 REF_VARIABLES = ("GITHUB_REF_NAME", "BRANCH_NAME", "GIT_BRANCH", "CI_COMMIT_REF_NAME")
+CI_VARIABLES = ("CI", "JENKINS_URL", "TF_BUILD")
 URL_VARIABLES = ("BUILD_URL", "CI_JOB_URL")
 DISTRIBUTIONS = (
     "pytest-llmeval-gate",
@@ -57,7 +58,7 @@ def read_provenance(rootdir: Path) -> Provenance:
     return Provenance(
         commit=commit or _first(environment, COMMIT_VARIABLES),
         branch=_first(environment, REF_VARIABLES) or branch,
-        dirty=bool(changes),
+        dirty=bool(changes) or (changes is None and commit is not None),
         ci_url=_ci_url(environment),
         versions=_versions(),
     )
@@ -100,6 +101,10 @@ def _versions() -> dict[str, str]:
     return versions
 
 
+def _is_on(value: str | None) -> bool:
+    return (value or "").lower() not in ("", "0", "false")
+
+
 def untrusted(environment: Mapping[str, str], deploy_refs: str) -> str | None:
     """Return why a deployment must not come from here, or None.
 
@@ -115,7 +120,9 @@ def untrusted(environment: Mapping[str, str], deploy_refs: str) -> str | None:
         if environment.get("GITHUB_REF_PROTECTED") != "true":
             return f"the ref {environment.get('GITHUB_REF')!r} is not protected"
         return None
-    if environment.get("CI", "").lower() not in ("", "0", "false"):
+    if environment.get("CI_MERGE_REQUEST_IID") or environment.get("CHANGE_ID"):
+        return "a pull request is evaluated, never deployed"
+    if any(_is_on(environment.get(name)) for name in CI_VARIABLES):
         ref = _first(environment, REF_VARIABLES)
         if ref not in deploy_refs.split():
             return (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import numbers
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -42,7 +43,9 @@ def canonical(value: object) -> bytes:
 
 def plain(value: object) -> Any:
     """Return a value as JSON builtins, in the one form of `canonical`."""
-    if value is None or isinstance(value, (str, bool)):
+    if is_missing(value):
+        return None
+    if isinstance(value, (str, bool)):
         return value
     if isinstance(value, Mapping):
         items = ((str(key), plain(item)) for key, item in value.items())
@@ -54,12 +57,17 @@ def plain(value: object) -> Any:
     if isinstance(value, int):
         return value
     if isinstance(value, float):
-        if value != value or value in (float("inf"), float("-inf")):
+        if abs(value) == float("inf"):
             return None
         return int(value) if value.is_integer() else value
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    return None if type(value).__name__ in ("NAType", "NaTType") else str(value)
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def is_missing(value: object) -> bool:
+    """Return whether a cell has no value: None, NaN, and what pandas has for them."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, numbers.Real) and bool(value != value)
 
 
 def digest_of(value: object) -> str:
@@ -117,6 +125,8 @@ class ModelRef:
     """Whether the same reference is sure to give the same model tomorrow."""
     requested: str | None = None
     """What the user wrote, for example ``models:/docs-qa@candidate``."""
+    instance: str | None = None
+    """Tells unpinned models of one name apart; not part of the identity."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Registry aliases and their versions, as they stood when it was resolved."""
 
@@ -357,7 +367,7 @@ class Decision:
             "metric": gate.metric,
             "op": gate.op,
             "threshold": finite_or_text(gate.threshold),
-            "confidence": gate.confidence,
+            "confidence": plain(gate.confidence),
             "method": self.method,
             "request_digest": self.request_digest,
             "dataset": self.dataset,
@@ -374,11 +384,11 @@ class Decision:
         }
         options = {
             "where": plain(gate.where) if gate.where else None,
-            "bounds": list(gate.bounds) if gate.bounds else None,
+            "bounds": plain(gate.bounds) if gate.bounds else None,
             "cluster": gate.cluster,
             "min_rows": gate.min_rows,
             "on_error": gate.on_error if gate.on_error != "fail" else None,
-            "max_error_rate": gate.max_error_rate,
+            "max_error_rate": plain(gate.max_error_rate),
             "decision_at_worst": self.at_worst,
         }
         given = {key: value for key, value in options.items() if value is not None}

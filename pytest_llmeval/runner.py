@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import numbers
 import threading
 import time
@@ -26,6 +25,8 @@ from pytest_llmeval.datasets import load_dataset
 from pytest_llmeval.errors import MetricError
 from pytest_llmeval.errors import ModelError
 from pytest_llmeval.gate import USUAL_CONFIDENCE
+from pytest_llmeval.gate import is_finite
+from pytest_llmeval.gate import is_range
 from pytest_llmeval.hooks import headless_manager
 from pytest_llmeval.metrics import find_metrics
 from pytest_llmeval.models import build_request
@@ -255,11 +256,13 @@ def _keys(
     if not model.ref.pinned:
         evaluation = digest_of([model.ref.identity(), request.digest, dataset.digest])
         replayed = engine.settings.cache == "only" or engine.settings.gates is not None
-        current = store.generation(evaluation, engine.run_id, latest=replayed)
+        current = store.generation(
+            evaluation, engine.run_id, model.ref.instance, latest=replayed
+        )
         generation = current
 
         def finish() -> None:
-            store.finish(evaluation, current, engine.run_id)
+            store.finish(evaluation)
 
     keys = [
         prediction_key(model.ref, prompt, generation, sees_example=model.sees_example)
@@ -297,13 +300,7 @@ def _run_loop(work: Callable[[], Any], progress: Callable[[], None]) -> None:
         thread.join(5.0)
         raise
     if failures:
-        raise _first_cause(failures[0])
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+        raise failures[0]
 
 
 def _score(
@@ -347,7 +344,7 @@ def _problem(raw: object) -> str | None:
         return "not_finite"
     if not isinstance(raw, numbers.Real):
         return "bad_type"
-    return None if math.isfinite(raw) else "not_finite"
+    return None if is_finite(raw) else "not_finite"
 
 
 def _metric_value(
@@ -367,7 +364,7 @@ def _metric_value(
     elif rows:
         scores = [row.scores[metric.name] for row in rows]
         value = stats.mean(scores)
-        if metric.range is not None and _within(scores, metric.range):
+        if is_range(metric.range) and _within(scores, metric.range):
             lower = stats.lower_bound(scores, confidence, *metric.range)
             upper = stats.upper_bound(scores, confidence, *metric.range)
     return MetricValue(

@@ -92,7 +92,7 @@ class RunRecorder:
         self._directory = RunDirectory(settings.home, self._run_id)
         self._provenance = read_provenance(settings.rootdir)
         self._manifest = read_manifest(settings.manifest_path)
-        self._models: dict[str, Model] = {}
+        self._models: dict[str | int, tuple[Any, Model]] = {}
         self._evaluations: list[dict[str, Any]] = []
         self._tracker: Tracker | None = None
         self._child_run_id: str | None = None
@@ -155,13 +155,11 @@ class RunRecorder:
         return results
 
     def _load(self, model: Any, hook: pluggy.HookRelay) -> Model:
-        if not isinstance(model, str):
-            loaded = load_model(model, hook, self._settings)
-        elif model in self._models:
-            loaded = self._models[model]
-        else:
-            loaded = load_model(model, hook, self._settings)
-            self._models[model] = loaded
+        key = model if isinstance(model, str) else id(model)
+        if key not in self._models:
+            # The original is kept too, so that its id names no other object later.
+            self._models[key] = (model, load_model(model, hook, self._settings))
+        loaded = self._models[key][1]
         if self._settings.deploy is not None and not loaded.ref.pinned:
             self._announce("UNPINNED_MODEL", f"{loaded.ref} is not a fixed version")
         return loaded
@@ -266,7 +264,7 @@ class RunRecorder:
         evidence.exit_status = exit_status
         if exit_status in (2, 3) and evidence.stopped is None:
             evidence.stopped = "the run was interrupted before its end"
-        for model in self._models.values():
+        for _, model in self._models.values():
             model.close()
         if self._is_worker:
             return exit_status

@@ -131,7 +131,8 @@ def _unit_bound(values: Floats, counts: Floats, confidence: float) -> float:
     middle = float((counts * values).sum()) / rows
     spread = float((counts * (values - middle) ** 2).sum())
     guess = middle + wanted * math.sqrt(spread) / rows  # normal theory
-    return _increasing_root(excess, 0.0, top, middle, max(guess, middle / 2.0))
+    guess = max(guess, middle / 2.0) if guess < 0.99 * middle else 0.99 * middle
+    return _increasing_root(excess, 0.0, top, middle, guess)
 
 
 def _probability_below(distances: Floats, counts: Floats) -> float:
@@ -183,7 +184,7 @@ def _sum_tail(
     while True:
         part = terms(step * (offset + np.arange(start, start + block)))
         total += float(part.sum())
-        if float(np.abs(part).max()) < 1e-17 * abs(total):
+        if not float(np.abs(part).max()) >= 1e-17 * abs(total):  # false for NaN too
             return total
         start += block
 

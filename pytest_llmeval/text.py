@@ -11,8 +11,9 @@ from functools import lru_cache
 
 SECRET_NAMES = re.compile(r"TOKEN|KEY|SECRET|PASSWORD", re.IGNORECASE)
 SECRET_MIN_LENGTH = 8
-URL_USER = re.compile(r"(?<=://)[^/\s@]+@")
+URL_USER = re.compile(r"(?<=://)[^/\s]+@")
 FIELD_LIMIT = 2_000
+SHORTEST_CUT = 100
 
 
 def sanitize(text: str) -> str:
@@ -67,10 +68,18 @@ def _secrets(values: tuple[str, ...]) -> re.Pattern[str] | None:
 
 
 def safe(text: object, limit: int = FIELD_LIMIT) -> str:
-    """Redact, cut and sanitise: for anything that a person or a report will read."""
-    return sanitize(cut(redact(str(text)), limit))
+    """Redact, cut and sanitise: for anything that a person or a report will read.
+
+    The result is longer than `limit` only by what escaping adds, at most twice.
+    """
+    redacted, keep = redact(str(text)), limit
+    shown = sanitize(cut(redacted, keep))
+    while len(shown) > 2 * limit and keep > SHORTEST_CUT:
+        keep //= 2
+        shown = sanitize(cut(redacted, keep))
+    return shown
 
 
 def one_line(text: object, limit: int = 160) -> str:
     """`safe` on a single line: line breaks and runs of space become one space."""
-    return safe(" ".join(str(text).split()), limit)
+    return safe(" ".join(redact(str(text)).split()), limit)

@@ -88,6 +88,8 @@ def read_manifest(path: Path) -> Manifest | None:
             "llmeval gates update"
         )
     for number, gate in enumerate(gates, 1):
+        if not isinstance(gate, dict):
+            raise ConfigurationError(f"{path}, gate {number}: {gate!r} is no table")
         unknown = sorted(set(gate) - set(ENTRY_FIELDS))
         missing = [name for name in ("test", "metric", "op") if name not in gate]
         if unknown or missing:
@@ -125,7 +127,8 @@ def _toml(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml, value)) + "]"
     # TOML's strings are JSON's, but for surrogates and the delete character.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return text.encode("utf-8", "backslashreplace").decode().replace("\\ud", "\\\\ud")
 
 
 def keep_live_tables(
@@ -380,4 +383,5 @@ def sign(verdict: Mapping[str, Any], key: str | None) -> dict[str, Any]:
 def is_authentic(verdict: Mapping[str, Any], key: str) -> bool:
     """Return whether the signature is that of this content under this key."""
     expected = sign(verdict, key)["signature"]
-    return hmac.compare_digest(expected, str(verdict.get("signature", "")))
+    given = str(verdict.get("signature", ""))
+    return hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace"))

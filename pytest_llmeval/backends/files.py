@@ -78,6 +78,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _read_separated(path: Path, delimiter: str) -> Rows:
+    csv.field_size_limit(2**31 - 1)  # passages are longer than csv's default allows
     reader = csv.reader(_lines(path), delimiter=delimiter, strict=True)
     try:
         header = next(reader, None)
@@ -127,6 +128,8 @@ def _parse(text: str, where: str) -> Any:
         if error.lineno > 1:
             place = f"{where}, line {error.lineno}, column {error.colno}"
         raise DataError(f"{place}: not valid JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:  # huge integers, deep nesting
+        raise DataError(f"{where}: JSON that cannot be read: {error}") from None
 
 
 def _read_parquet(path: Path) -> Rows:

@@ -48,7 +48,10 @@ def pytest_llmeval_load_model(model: str) -> HttpModel | None:
         return HttpModel("openai", url, name, key, requested=model)
     if not model.startswith(("http://", "https://")):
         return None
-    parts = urlsplit(model)
+    try:
+        parts = urlsplit(model)
+    except ValueError as error:
+        raise ConfigurationError(f"{redact(model)!r} is no URL: {error}") from None
     if not parts.hostname:
         raise ConfigurationError(f"{redact(model)!r} has no host")
     if parts.username or parts.password:
@@ -77,13 +80,12 @@ class HttpModel:
         *,
         requested: str,
     ) -> None:
-        url = url.rstrip("/")
-        self._is_chat = url.endswith("/chat/completions") or not url.endswith(
-            "/completions"
-        )
-        self._url = url
-        if not url.endswith("/completions"):
-            self._url = f"{url}/chat/completions"
+        address, question, query = url.partition("?")
+        address = address.rstrip("/")
+        if not address.endswith("/completions"):
+            address += "/chat/completions"
+        self._is_chat = address.endswith("/chat/completions")
+        self._url = address + question + query
         self._name, self._key = name, key
         shown = f"{urlsplit(url).netloc}{urlsplit(url).path}"
         if name:
@@ -161,8 +163,11 @@ class HttpModel:
             document = json.loads(content)
             choice = document["choices"][0]
             text = choice["message"]["content"] if self._is_chat else choice["text"]
-            usage = document.get("usage") or {}
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            usage = document.get("usage")
+        except (
+            *(ValueError, LookupError, TypeError, AttributeError),
+            RecursionError,
+        ) as error:
             said = one_line(content[:500].decode("utf-8", "replace"), 200)
             raise CallError(
                 "malformed", f"{type(error).__name__} in the reply: {said}", retry=True
@@ -171,6 +176,7 @@ class HttpModel:
             text = ""  # a refusal, or a tool call without words
         if not isinstance(text, str):
             raise CallError("malformed", f"the content is {type(text).__name__}")
+        usage = usage if isinstance(usage, dict) else {}
         return Reply(
             text=text,
             prompt_tokens=_count(usage.get("prompt_tokens")),

@@ -195,10 +195,9 @@ def test_a_model_error_stops_everything():
     model = TinyModel(answer)
     start = time.monotonic()
 
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(ModelError, match="refused"):
         ask(model, 1_000, concurrency=4)
 
-    assert [str(error) for error in caught.value.exceptions] == ["refused"]
     assert time.monotonic() - start < 5
     assert len(model.calls) < 12
 

@@ -158,7 +158,7 @@ def test_a_model_object_is_found_by_module_and_name(run, module):
         (
             "python:no_such_module:f",
             ModelError,
-            "cannot load 'python:no_such_module:f': No module named 'no_such_module'",
+            "cannot load 'python:no_such_module:f': ModuleNotFoundError: No",
         ),
         ("python:app_under_test:f", ModelError, "has no attribute 'f'"),
         ("python:app_under_test:number", ModelError, "number' is not callable"),

@@ -86,18 +86,20 @@ def test_errors_empty_replies_and_secrets_are_not_stored(store, monkeypatch, tmp
 
 def test_generations_serve_one_run_or_finish_an_unfinished_one(store):
     def ask(run, latest=False):
-        return store.generation("evaluation", run, latest=latest)
+        return store.generation("evaluation", run, None, latest=latest)
 
     first = ask("run 1")
     assert ask("run 1") == first
     assert ask("run 2") == first, "run 1 did not finish"
-    store.finish("evaluation", first, "run 2")
+    store.finish("evaluation")
     assert ask("run 2") == first
     assert ask("run 3", latest=True) == first
     second = ask("run 3")
     assert second != first
     assert ask("run 4") == second, "run 3 did not finish"
-    assert store.generation("another", "run 4", latest=True) not in (first, second)
+    assert store.generation("another", "run 4", None, latest=True) != second
+    other = store.generation("evaluation", "run 4", "other", latest=False)
+    assert other != second, "another model of the same name"
 
 
 REF = ModelRef(scheme="s", name="n", version="1", digest="d")
