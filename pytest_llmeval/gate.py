@@ -83,6 +83,7 @@ def decide_gate(results: EvalResults, gate: Gate) -> Decision:
 
 def _decide(results: EvalResults, gate: Gate, blank: Decision) -> Decision:
     _check_gate(gate)
+    _check_rows(gate)
     metric = _metric(results, gate)
     rows = _select(results, gate)
     if gate.min_rows is not None and len(rows) < gate.min_rows:
@@ -155,10 +156,22 @@ def _check_gate(gate: Gate) -> None:
                 f"{gate.op} compares point values and takes no confidence; leave "
                 "confidence= out",
             )
+
+
+def _check_rows(gate: Gate) -> None:
+    """Refuse arguments about rows that have no meaning."""
+    where: object = gate.where
+    if where is not None and not isinstance(where, Mapping):
+        raise _Undecidable(
+            "BAD_TYPE", f'where={where!r} is no mapping such as {{"topic": "a"}}'
+        )
     if any(value is None for value in (gate.where or {}).values()):
         raise _Undecidable(
-            "BAD_TYPE", f"where={gate.where!r} holds None; name a value of the column"
+            "BAD_TYPE", f"where={where!r} holds None; name a value of the column"
         )
+    rows: object = gate.min_rows
+    if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int)):
+        raise _Undecidable("BAD_TYPE", f"min_rows={rows!r} is not a whole number")
     if gate.on_error not in get_args(OnError):
         raise _Undecidable(
             "BAD_TYPE",
@@ -173,14 +186,7 @@ def _check_gate(gate: Gate) -> None:
         raise _Undecidable(
             "BAD_TYPE", f"max_error_rate={rate!r} is no share between 0 and 1"
         )
-    rows: object = gate.min_rows
-    if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int)):
-        raise _Undecidable("BAD_TYPE", f"min_rows={rows!r} is not a whole number")
-    if gate.where is not None and not isinstance(gate.where, Mapping):
-        raise _Undecidable(
-            "BAD_TYPE", f'where={gate.where!r} is no mapping such as {{"topic": "a"}}'
-        )
-    if (gate.on_error == "exclude") != (gate.max_error_rate is not None):
+    if (gate.on_error == "exclude") != (rate is not None):
         raise _Undecidable(
             "BAD_TYPE",
             'on_error="exclude" and max_error_rate= go together: say which share of '
