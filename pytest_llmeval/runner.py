@@ -234,6 +234,7 @@ def _ask_and_score(
                 attempts=settings.attempts,
             )
             wanted = [(index, prompts[index]) for index in missing]
+            progress()
             _run_loop(lambda: ask_all(model, wanted, limits, done), progress)
         finished = [row for row in rows if row is not None]
         if not any(row.prediction.error for row in finished):

@@ -12,7 +12,7 @@ PROMPT = [
 
 def test_answers_are_short(evaluate):
     results = evaluate(
-        model=lambda prompt: prompt.removeprefix("Name ").rstrip("."),
+        model=lambda prompt: prompt.rpartition("Name ")[2].rstrip("."),
         data=[{"input": "1", "what": "a fruit"}, {"input": "2", "what": "a tree"}],
         prompt=PROMPT,
         metrics=["total_words"],
