@@ -3,12 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Our own warnings are errors; the named ones come from MLflow's and pytest's innards.
-PYTEST_WARNINGS := -W error \
-	-W "ignore::DeprecationWarning:mlflow" \
-	-W "ignore::FutureWarning:mlflow" \
-	-W "ignore::sqlalchemy.exc.SADeprecationWarning" \
-	-W "ignore::ResourceWarning"
+# Warnings in our own tests are errors.
+TEST_OPTIONS := -n 2 --dist loadfile -W error
 
 .DEFAULT_GOAL := help
 .PHONY: help evals test check typing docs build bench demo clean
@@ -28,7 +24,7 @@ evals: $(INSTALLED) ## evaluate the embedded model on the suites in evals/
 
 test: $(INSTALLED) ## run the tests, with lint, contracts and types among them
 	@$(BIN)/llmeval model pull smollm2
-	$(BIN)/python $(PYTEST_WARNINGS) -m pytest tests/
+	$(BIN)/python -m pytest $(TEST_OPTIONS) tests/
 
 check: $(INSTALLED) ## check style and import contracts
 	$(BIN)/ruff format --check .

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Floats = NDArray[Any]
 
 
+SMALLEST = 1e-100
+"""Scores below it are 0: their squares would underflow."""
 GRID = 100_000
 """Above so many distinct scores they are rounded outward to 1/GRID of the range."""
 MOST_ROWS = 1_000_000
@@ -115,7 +117,7 @@ def _unit_bound(values: Floats, counts: Floats, confidence: float) -> float:
     """Return the t at which the p-value is 1 - confidence, scores within 0 to 1."""
     import numpy as np
 
-    if values[-1] == 0.0:
+    if values[-1] < SMALLEST:
         return 0.0
     values = np.append(0.0, values)
     counts = np.append(1.0, counts)

@@ -3,12 +3,14 @@
 import shutil
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from .conftest import Suite
 
 
-mlflow = pytest.importorskip("mlflow")
+# MLflow warns in many places; the runs under test are in processes of their own.
+pytestmark = pytest.mark.filterwarnings("ignore")
 MODEL = """\
 import mlflow
 from mlflow.pyfunc import PythonModel
