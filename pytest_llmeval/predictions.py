@@ -24,16 +24,17 @@ from pytest_llmeval.records import digest_of
 from pytest_llmeval.text import redact
 
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS predictions (
-    key TEXT PRIMARY KEY, reply TEXT NOT NULL, latency_ms REAL, attempts INTEGER,
-    stored_at REAL NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS evaluations (
-    key TEXT PRIMARY KEY, generation TEXT NOT NULL, run_id TEXT NOT NULL,
-    instance TEXT, complete INTEGER NOT NULL
-) WITHOUT ROWID;
-"""
+SCHEMA_VERSION = 1
+TABLES = (
+    """CREATE TABLE IF NOT EXISTS predictions (
+        key TEXT PRIMARY KEY, reply TEXT NOT NULL, latency_ms REAL, attempts INTEGER,
+        stored_at REAL NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS evaluations (
+        key TEXT PRIMARY KEY, generation TEXT NOT NULL, run_id TEXT NOT NULL,
+        instance TEXT, complete INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+)
 VARIABLES_PER_QUERY = 500
 
 
@@ -55,12 +56,26 @@ class Predictions:
             )
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.executescript(SCHEMA)
+            self._create_tables()
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(
                 f"cannot write the predictions store {path}: {error}; choose another "
                 "folder with --llmeval-dir, or do without it with --llmeval-cache off"
             ) from None
+
+    def _create_tables(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")  # several processes may come at once
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and version != SCHEMA_VERSION:
+            raise sqlite3.DatabaseError(
+                f"it has schema {version}, and this version of the package reads "
+                f"{SCHEMA_VERSION}; delete the file to begin a new one"
+            )
+        for table in TABLES:
+            self._db.execute(table)
+        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._db.execute("COMMIT")
 
     def __enter__(self) -> Predictions:
         return self

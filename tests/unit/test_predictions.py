@@ -1,5 +1,6 @@
 import json
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import hypothesis
@@ -278,3 +279,13 @@ def test_stored_replies_are_strict_json_text(store, tmp_path):
     assert text.isascii()
     assert json.loads(text)["text"] == "é\ud800"
     db.close()
+
+
+def test_a_store_of_another_version_is_refused_and_left_as_it_is(tmp_path):
+    path = tmp_path / "predictions.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE predictions (key TEXT)")
+    with pytest.raises(ConfigurationError, match=r"has schema 0.*delete the file"):
+        Predictions(path)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM predictions").fetchone() == (0,)
