@@ -77,6 +77,11 @@ async def _predict(ask: Ask, prompt: Prompt, limits: Limits) -> Prediction:
             )
         except CallError as raised:
             error = raised
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # the run is over
+            error = CallError("cancelled", "the model cancelled its own call")
         else:
             latency_ms = 1e3 * (time.perf_counter() - started)
             return Prediction(reply=reply, latency_ms=latency_ms, attempts=attempt)

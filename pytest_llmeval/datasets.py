@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import asdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,12 @@ def _build(
     if not examples:
         raise DataError(f"{name} has no rows; an evaluation needs one", "ZERO_ROWS")
     digest = f"sha256:{total % 2**256:064x}"
-    return Dataset(name=name, digest=digest, examples=tuple(examples))
+    return Dataset(
+        name=name,
+        digest=digest,
+        examples=tuple(examples),
+        columns=asdict(mapping) if mapping else {},
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,11 @@ class Evidence:
     """What makes the selection less than the whole suite, ``partial`` included."""
     collected: list[str] = field(default_factory=list)
     outcomes: dict[str, str] = field(default_factory=dict)
-    """passed, failed, skipped, xfailed or xpassed, once the teardown is reported."""
+    """passed, failed, skipped, xfailed, xpassed or a plugin's own word: the worst of
+    a test's phases and subtests, once its teardown is reported."""
     collection_errors: list[str] = field(default_factory=list)
+    collection_skips: list[str] = field(default_factory=list)
+    """Modules and classes that were skipped as a whole."""
     teardown_errors: list[str] = field(default_factory=list)
     tries: dict[str, int] = field(default_factory=dict)
     reruns_allowed: bool = False
@@ -45,6 +48,7 @@ class Evidence:
         """Note that a test is set up; what an earlier try of it decided is void."""
         self.current = test
         self.tries[test] = self.tries.get(test, 0) + 1
+        self._unfinished.pop(test, None)
         self.decisions = [d for d in self.decisions if d.test != test]
         self.evaluation_errors = [e for e in self.evaluation_errors if e[0] != test]
 
@@ -57,17 +61,22 @@ class Evidence:
             outcome: ``passed``, ``failed``, ``skipped``, or a plugin's own word.
             xfail: Whether the test was expected to fail.
         """
-        if when == "teardown":
-            if outcome == "failed":
-                self.teardown_errors.append(test)
-            self.outcomes[test] = self._unfinished.pop(test, "failed")
+        if when == "teardown" and outcome == "failed":
+            self.teardown_errors.append(test)
         elif when == "call" or outcome != "passed":
             expected = {"passed": "xpassed", "skipped": "xfailed"}
-            self._unfinished[test] = (
-                expected.get(outcome, outcome) if xfail else outcome
-            )
+            word = expected.get(outcome, outcome) if xfail else outcome
+            known = self._unfinished.setdefault(test, word)
+            self._unfinished[test] = max(known, word, key=_badness)
+        if when == "teardown":
+            self.outcomes[test] = self._unfinished.pop(test, "failed")
 
     @property
     def rerun(self) -> dict[str, int]:
         """Tests that ran more than once, with the number of tries."""
         return {test: tries for test, tries in self.tries.items() if tries > 1}
+
+
+def _badness(outcome: str) -> int:
+    order = ("passed", "xpassed", "xfailed", "skipped")
+    return order.index(outcome) if outcome in order else len(order)

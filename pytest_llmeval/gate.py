@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -132,7 +133,11 @@ def is_finite(value: object) -> TypeGuard[float]:
 
 def _check_gate(gate: Gate) -> None:
     """Refuse arguments that have no meaning; wrong types are errors of the gate."""
-    if gate.op not in OPS:
+    if not isinstance(gate.metric, str):
+        raise _Undecidable(
+            "BAD_TYPE", f"the metric {gate.metric!r:.100} is no name of a metric"
+        )
+    if not isinstance(gate.op, str) or gate.op not in OPS:
         raise _Undecidable("BAD_TYPE", f"op={gate.op!r} is none of: {', '.join(OPS)}")
     threshold: object = gate.threshold
     if not is_number(threshold):
@@ -172,6 +177,8 @@ def _check_rows(gate: Gate) -> None:
     rows: object = gate.min_rows
     if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int)):
         raise _Undecidable("BAD_TYPE", f"min_rows={rows!r} is not a whole number")
+    if gate.cluster is not None and not isinstance(gate.cluster, str):
+        raise _Undecidable("BAD_TYPE", f"cluster={gate.cluster!r} names no column")
     if gate.on_error not in get_args(OnError):
         raise _Undecidable(
             "BAD_TYPE",
@@ -207,6 +214,16 @@ def _metric(results: EvalResults, gate: Gate) -> Metric:
 
 def _select(results: EvalResults, gate: Gate) -> list[Row]:
     rows = list(results.rows)
+    expected = [example.id for example in results.dataset.examples]
+    found = Counter(row.example.id for row in rows)
+    if found != Counter(expected):
+        missing = [row_id for row_id in expected if row_id not in found]
+        doubled = [row_id for row_id, times in found.items() if times > 1]
+        raise _Undecidable(
+            "ROWS_MISSING" if missing or not doubled else "DUPLICATE_ROWS",
+            f"the results have {len(rows)} rows and the dataset {len(expected)}; "
+            f"missing: {_name_ids(missing)}; more than once: {_name_ids(doubled)}",
+        )
     for column, wanted in (gate.where or {}).items():
         if not any(column in row.example.metadata for row in rows):
             raise _Undecidable(
@@ -231,13 +248,25 @@ def is_range(bounds: object) -> TypeGuard[tuple[float, float]]:
     return is_finite(low) and is_finite(high) and bool(low < high)
 
 
+def _name_ids(ids: Sequence[str]) -> str:
+    named = ", ".join(one_line(row_id, 60) for row_id in ids[:NAMED_ROWS])
+    return f"{named} …" if len(ids) > NAMED_ROWS else named or "none"
+
+
 def _bounds(gate: Gate, metric: Metric) -> tuple[float, float] | None:
-    bounds = gate.bounds or metric.range
-    if bounds is not None and not is_range(bounds):
+    for pair in (gate.bounds, metric.range):
+        if pair is not None and not is_range(pair):
+            raise _Undecidable(
+                "BAD_TYPE",
+                f"bounds={pair!r} are not two finite numbers (lowest, highest)",
+            )
+    if gate.bounds and metric.range and tuple(gate.bounds) != tuple(metric.range):
         raise _Undecidable(
             "BAD_TYPE",
-            f"bounds={bounds!r} are not two finite numbers (lowest, highest)",
+            f"{metric.name} declares the range {metric.range!r}, and bounds= is for "
+            "metrics that declare none",
         )
+    bounds = metric.range or gate.bounds
     if bounds is None and gate.confidence is not None:
         raise _Undecidable(
             "UNBOUNDED",

@@ -82,7 +82,7 @@ def _accuracy(got: str, wanted: str) -> float:
 
 
 def _contains(got: str, wanted: str) -> float:
-    return float(wanted.casefold() in got.casefold())
+    return float(bool(wanted) and wanted.casefold() in got.casefold())
 
 
 def _json_valid(prediction: Prediction, example: Example) -> float:
@@ -129,7 +129,7 @@ def regex_match(pattern: str, *, name: str = "regex_match") -> Metric:
 
 
 def _matches_reference(got: str, wanted: str) -> float:
-    return float(re.search(wanted, got) is not None)
+    return float(bool(wanted) and re.search(wanted, got) is not None)
 
 
 def rouge(
@@ -345,6 +345,11 @@ def find_metrics(
     chosen: dict[str, Metric] = {}
     for item in wanted:
         metric = _by_name(item, known) if isinstance(item, str) else as_metric(item)
+        if callable(item) and metric.name in known:
+            raise MetricError(
+                f"the function {metric.name!r} has the name of a known metric, which a "
+                "gate could not tell apart; rename yours"
+            )
         if metric.name in chosen:
             raise MetricError(f"metrics= holds {metric.name!r} twice")
         chosen[metric.name] = metric

@@ -282,7 +282,9 @@ def _fill(template: str, example: Example, dataset: str) -> str:
 
 
 def build_request(
-    prompt: str | Sequence[Mapping[str, str]] | None, params: Mapping[str, Any] | None
+    prompt: str | Sequence[Mapping[str, str]] | None,
+    params: Mapping[str, Any] | None,
+    columns: Mapping[str, Any] | None = None,
 ) -> Request:
     """Split ``prompt=`` and ``params=`` of `evaluate` into template, system, rest.
 
@@ -295,7 +297,7 @@ def build_request(
     if system is not None and not isinstance(system, str):
         raise ConfigurationError(f'params["system"] must be text, got {system!r:.100}')
     if prompt is None or isinstance(prompt, str):
-        return Request(prompt=prompt, system=system, params=rest)
+        return Request(prompt=prompt, system=system, params=rest, columns=columns or {})
     if isinstance(prompt, Mapping) or not isinstance(prompt, Sequence):
         raise ConfigurationError(
             f"prompt={prompt!r:.100} is neither text nor a list of messages"
@@ -322,4 +324,4 @@ def build_request(
             )
     if not turns or turns[-1]["role"] != "user":
         raise ConfigurationError("the messages of prompt= must end with the user's")
-    return Request(prompt=turns, system=system, params=rest)
+    return Request(prompt=turns, system=system, params=rest, columns=columns or {})

@@ -15,8 +15,25 @@ from pytest_llmeval.text import redact
 
 
 COMMIT_VARIABLES = ("GITHUB_SHA", "GIT_COMMIT", "CI_COMMIT_SHA")
-REF_VARIABLES = ("GITHUB_REF_NAME", "BRANCH_NAME", "GIT_BRANCH", "CI_COMMIT_REF_NAME")
-CI_VARIABLES = ("CI", "JENKINS_URL", "TF_BUILD")
+REF_VARIABLES = (
+    "GITHUB_REF_NAME",
+    "BRANCH_NAME",
+    "GIT_BRANCH",
+    "CI_COMMIT_REF_NAME",
+    "BUILD_SOURCEBRANCHNAME",
+)
+CI_VARIABLES = (
+    "CI",
+    "JENKINS_URL",
+    "TF_BUILD",
+    "CODEBUILD_BUILD_ID",
+    "TEAMCITY_VERSION",
+)
+PULL_REQUEST_VARIABLES = (
+    "CI_MERGE_REQUEST_IID",
+    "CHANGE_ID",
+    "SYSTEM_PULLREQUEST_PULLREQUESTID",
+)
 URL_VARIABLES = ("BUILD_URL", "CI_JOB_URL")
 DISTRIBUTIONS = (
     "pytest-llmeval-gate",
@@ -54,9 +71,12 @@ def read_provenance(rootdir: Path) -> Provenance:
     environment = os.environ
     commit = _git(rootdir, "rev-parse", "HEAD")
     branch = _git(rootdir, "rev-parse", "--abbrev-ref", "HEAD")
+    checkouts = ((folder / ".git") for folder in (rootdir, *rootdir.parents))
+    if commit is None and not any(checkout.exists() for checkout in checkouts):
+        commit = _first(environment, COMMIT_VARIABLES)
     changes = _git(rootdir, "status", "--porcelain", "--untracked-files=no")
     return Provenance(
-        commit=commit or _first(environment, COMMIT_VARIABLES),
+        commit=commit,
         branch=_first(environment, REF_VARIABLES) or branch,
         dirty=bool(changes) or (changes is None and commit is not None),
         ci_url=_ci_url(environment),
@@ -120,7 +140,7 @@ def untrusted(environment: Mapping[str, str], deploy_refs: str) -> str | None:
         if environment.get("GITHUB_REF_PROTECTED") != "true":
             return f"the ref {environment.get('GITHUB_REF')!r} is not protected"
         return None
-    if environment.get("CI_MERGE_REQUEST_IID") or environment.get("CHANGE_ID"):
+    if _first(environment, PULL_REQUEST_VARIABLES):
         return "a pull request is evaluated, never deployed"
     if any(_is_on(environment.get(name)) for name in CI_VARIABLES):
         ref = _first(environment, REF_VARIABLES)

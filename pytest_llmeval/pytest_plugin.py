@@ -113,7 +113,10 @@ def pytest_configure(config: pytest.Config) -> None:
     plugin = LLMEvalPlugin(config, settings, is_worker=is_worker)
     config.stash[model_key] = settings.model
     config.stash[recorder_key] = plugin.open_recorder
-    config.pluginmanager.register(plugin, "llmeval-run")
+    if config.pluginmanager.register(plugin, "llmeval-run") is None and asked:
+        raise pytest.UsageError(
+            "llmeval: -p no:llmeval-run leaves nothing that could decide a verdict"
+        )
 
 
 class LLMEvalPlugin:
@@ -125,15 +128,17 @@ class LLMEvalPlugin:
         self._config, self._settings, self._is_worker = config, settings, is_worker
         option = config.option
         names = ("collectonly", "setuponly", "setupplan", "showfixtures")
+        partial = _partial(config)
         self._evidence = Evidence(
             executed=not any(getattr(option, name, False) for name in names),
-            partial=_partial(config),
-            selection=_partial(config) or _narrowed(config, settings),
+            partial=partial,
+            selection=partial or _narrowed(config, settings),
             reruns_allowed=settings.reruns == "allow",
         )
         self._recorder: RunRecorder | None = None
         self._session: pytest.Session | None = None
         self._worker_gates = False
+        self._finished = False
 
     def open_recorder(self) -> RunRecorder:
         """Return the recorder; the first call makes this an evaluation run."""
@@ -194,6 +199,8 @@ class LLMEvalPlugin:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self._evidence.collection_errors.append(report.nodeid)
+        elif report.skipped:
+            self._evidence.collection_skips.append(report.nodeid)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -232,6 +239,13 @@ class LLMEvalPlugin:
             for status, line in gate_lines(self._evidence.decisions):
                 terminalreporter.write_line(line, **_markup(status))
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self) -> Generator[None]:
+        # Outermost: what any plugin raises at the end goes past here, and pytest would
+        # still unconfigure with the exit status of the tests.
+        yield
+        self._finished = True
+
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         # Not in sessionfinish: a plugin that comes later could still change the status.
@@ -240,8 +254,10 @@ class LLMEvalPlugin:
         if self._session is None:
             return
         session = self._session
-        if session.shouldstop and self._evidence.stopped is None:
+        if session.shouldstop:
             self._evidence.stopped = str(session.shouldstop)
+        elif not self._finished:
+            self._evidence.stopped = "a plugin failed when the session finished"
         session.exitstatus = self._recorder.finish(int(session.exitstatus))
 
 
@@ -257,7 +273,8 @@ def _markup(status: str) -> dict[str, bool]:
 
 def _partial(config: pytest.Config) -> str | None:
     """Return the option that selects tests by how they came out before."""
-    for name, option in (("lf", "--lf"), ("stepwise", "--sw")):
+    options = {"lf": "--lf", "stepwise": "--sw", "stepwise_skip": "--sw-skip"}
+    for name, option in options.items():
         if getattr(config.option, name, False):
             return f"{option} selects a part of the tests"
     return None

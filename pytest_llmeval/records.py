@@ -111,6 +111,8 @@ class Dataset:
     digest: str
     """Covers every column of every row, in any order."""
     examples: tuple[Example, ...]
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """Which column is which, as given or found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,10 +153,12 @@ class Request:
     system: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     """Generation parameters such as ``max_tokens`` and ``temperature``."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """Which columns of the data are input, references and context."""
 
     @property
     def digest(self) -> str:
-        """Cover template, system message and parameters."""
+        """Cover template, system message, parameters and columns."""
         return digest_of(asdict(self))
 
 
@@ -364,8 +368,8 @@ class Decision:
         gate = self.gate
         entry = {
             "test": self.test,
-            "metric": gate.metric,
-            "op": gate.op,
+            "metric": _text(gate.metric),
+            "op": _text(gate.op),
             "threshold": finite_or_text(gate.threshold),
             "confidence": plain(gate.confidence),
             "method": self.method,
@@ -385,14 +389,18 @@ class Decision:
         options = {
             "where": plain(gate.where) if gate.where else None,
             "bounds": plain(gate.bounds) if gate.bounds else None,
-            "cluster": gate.cluster,
-            "min_rows": gate.min_rows,
-            "on_error": gate.on_error if gate.on_error != "fail" else None,
+            "cluster": _text(gate.cluster) if gate.cluster is not None else None,
+            "min_rows": plain(gate.min_rows),
+            "on_error": _text(gate.on_error) if gate.on_error != "fail" else None,
             "max_error_rate": plain(gate.max_error_rate),
             "decision_at_worst": self.at_worst,
         }
         given = {key: value for key, value in options.items() if value is not None}
         return entry | given
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else repr(value)
 
 
 def finite_or_text(value: object) -> object:

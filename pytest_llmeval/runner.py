@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import nullcontext
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,7 @@ def run_evaluation(
         data, engine.hook, engine.settings, columns=columns, folder=engine.folder
     )
     _check_references(dataset, definitions.values())
-    request = build_request(prompt, params)
+    request = build_request(prompt, params, dataset.columns)
     rows = _ask_and_score(engine, model, dataset, request, definitions)
     good = [row for row in rows if not row.errors]
     confidence = engine.settings.confidence
@@ -190,7 +191,7 @@ def _ask_and_score(
     dataset: Dataset,
     request: Request,
     metrics: Mapping[str, Metric],
-) -> list[Row]:
+) -> tuple[Row, ...]:
     """Return one row per example, in order, asking only for what is not stored."""
     settings = engine.settings
     prompts = render(request, dataset)
@@ -236,10 +237,21 @@ def _ask_and_score(
             wanted = [(index, prompts[index]) for index in missing]
             progress()
             _run_loop(lambda: ask_all(model, wanted, limits, done), progress)
-        finished = [row for row in rows if row is not None]
+        finished = tuple(
+            row or _unanswered(prompt.example)
+            for row, prompt in zip(rows, prompts, strict=True)
+        )
         if not any(row.prediction.error for row in finished):
             finish()
     return finished
+
+
+def _unanswered(example: Example) -> Row:
+    """Return the row of an example that nothing came back for: it must not vanish."""
+    error = RowError(id=example.id, kind="missing", message="no reply and no error")
+    return Row(
+        example=example, prediction=Prediction(error=error), scores={}, errors=(error,)
+    )
 
 
 def _keys(
@@ -296,8 +308,9 @@ def _run_loop(work: Callable[[], Any], progress: Callable[[], None]) -> None:
             thread.join(PROGRESS_EVERY_S)
             progress()
     except BaseException:
-        if task:
-            loop.call_soon_threadsafe(task[0].cancel)
+        with suppress(RuntimeError):  # the loop may have ended just now
+            if task:
+                loop.call_soon_threadsafe(task[0].cancel)
         thread.join(5.0)
         raise
     if failures:
@@ -362,6 +375,8 @@ def _metric_value(
                 f"{metric.name} raised {type(error).__name__}: {error}; the answers "
                 "are in the predictions store, so the same command asks for none again"
             ) from error
+        if not is_finite(value):
+            raise MetricError(f"{metric.name} is {value!r:.60}, not a finite number")
     elif rows:
         scores = [row.scores[metric.name] for row in rows]
         value = stats.mean(scores)

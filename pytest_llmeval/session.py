@@ -6,9 +6,9 @@ import secrets
 import time
 import warnings
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from dataclasses import asdict
 from dataclasses import replace
@@ -205,7 +205,16 @@ class RunRecorder:
         return properties
 
     @contextmanager
-    def _tracked_child(self, name: str) -> Any:
+    def tracked_child(self, name: str) -> Iterator[Any]:
+        """Open the tracked run of this test's next evaluation, and give it.
+
+        Raises:
+            ConfigurationError: tracking is off, or the tests run in workers.
+        """
+        if self._is_worker:
+            raise ConfigurationError(
+                "the fixture mlflow_run does not work under xdist yet"
+            )
         tracker = self._open_tracker()
         if tracker is None:
             raise ConfigurationError(
@@ -217,19 +226,6 @@ class RunRecorder:
                 yield child
             finally:
                 self._child_run_id = None
-
-    def tracked_child(self, name: str) -> AbstractContextManager[Any]:
-        """Open the tracked run of this test's next evaluation, and give it.
-
-        Raises:
-            ConfigurationError: tracking is off, or the tests run in workers.
-        """
-        if self._is_worker:
-            raise ConfigurationError(
-                "the fixture mlflow_run does not work under xdist yet"
-            )
-        context: AbstractContextManager[Any] = self._tracked_child(name)
-        return context
 
     def _open_tracker(self) -> Tracker | None:
         settings = self._settings
@@ -293,7 +289,7 @@ class RunRecorder:
             exit_status = exit_status or 1
         if exit_status:
             path = self._shown(self._directory.verdict)
-            self._say("", f"see {path}; repeat with: {self._command}")
+            self._say("", f"see {path}; repeat with: {safe(self._command)}")
         return exit_status
 
     def _write_verdict(self, verdict: Mapping[str, Any]) -> None:
@@ -377,7 +373,10 @@ class RunRecorder:
             **asdict(outcome),
             "at": time.time(),
         }
-        self._directory.write(self._directory.deployment, document)
+        try:
+            self._directory.write(self._directory.deployment, document)
+        except OSError as error:
+            self._say("fail", f"cannot write {self._directory.deployment}: {error}")
         word = {"DEPLOYED": "deployed", "NOOP": "nothing to deploy"}
         text = word.get(outcome.reason, f"not deployed: {outcome.reason}")
         self._say(

@@ -78,12 +78,3 @@ def _redacted(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_redacted(item) for item in value]
     return value
-
-
-def last_run(home: Path) -> Path | None:
-    """Return the newest run's directory, or None when there is none."""
-    try:
-        run_id = (home / "last").read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
-    return home / "runs" / run_id

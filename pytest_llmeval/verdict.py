@@ -248,18 +248,20 @@ def _objections(
     for test in evidence.collected:
         if test not in outcomes:
             yield "INCOMPLETE", f"{test} was collected and has not been reported"
-    for outcome in ("skipped", "xfailed", "xpassed"):
-        for test in evidence.collected:
-            if outcomes[test] == outcome:
-                yield _OUTCOME_REASONS[outcome], f"{test} {outcome}"
+    for where in evidence.collection_skips:
+        yield "SKIPPED", f"{where} was skipped when it was collected"
+    for word, reason in _OUTCOME_REASONS.items():
+        for test, outcome in outcomes.items():
+            if outcome == word:
+                yield reason, f"{test} {outcome}"
     if not evidence.reruns_allowed:
         for test, tries in evidence.rerun.items():
             yield "RERUN", f"{test} ran {tries} times"
     for test in evidence.teardown_errors:
         yield "TEARDOWN_ERROR", f"the teardown of {test} failed"
     for test, outcome in outcomes.items():
-        if outcome == "failed":
-            yield "TESTS_FAILED", f"{test} failed"
+        if outcome != "passed":
+            yield "TESTS_FAILED", f"{test} {outcome}"
     if evidence.exit_status not in (0, 5):
         yield "TESTS_FAILED", f"pytest's exit status is {evidence.exit_status}"
     gated = {decision.test for decision in evidence.decisions}
@@ -268,6 +270,8 @@ def _objections(
             yield "NO_ASSERTION", f"{gate['test']} passed without deciding a gate"
     if not evidence.decisions:
         yield "NO_GATES", "no gate was decided"
+    if evidence.exit_status:
+        yield "TESTS_FAILED", f"pytest's exit status is {evidence.exit_status}"
     if evidence.partial:
         yield "PARTIAL_RUN", "only a part of the tests was selected (--lf or --sw)"
     if manifest is not None:
@@ -321,7 +325,8 @@ def verdict_document(
     times: tuple[float, float | None],
 ) -> dict[str, Any]:
     """Return the verdict as strict JSON builtins."""
-    model = next((d.model for d in evidence.decisions if d.model), None)
+    models = [decision.model for decision in evidence.decisions if decision.model]
+    model = models[0] if models else None
     datasets = {data["digest"]: data for data in (e["dataset"] for e in evaluations)}
     return {
         "schema": SCHEMA,
@@ -341,6 +346,7 @@ def verdict_document(
             "digest": model.digest,
             "pinned": model.pinned,
             "requested": model.requested,
+            "requests": sorted({m.requested for m in models if m.requested}),
             "aliases": dict(model.aliases),
         },
         "gates": [decision.to_dict() for decision in evidence.decisions],

@@ -45,24 +45,29 @@ def pytest_llmeval_load_model(model: str) -> HttpModel | None:
                 f"{model} needs the environment variable OPENAI_API_KEY"
             )
         url = os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+        _check_url(url, "OPENAI_API_KEY")
         return HttpModel("openai", url, name, key, requested=model)
     if not model.startswith(("http://", "https://")):
         return None
-    try:
-        parts = urlsplit(model)
-    except ValueError as error:
-        raise ConfigurationError(f"{redact(model)!r} is no URL: {error}") from None
-    if not parts.hostname:
-        raise ConfigurationError(f"{redact(model)!r} has no host")
-    if parts.username or parts.password:
-        raise ConfigurationError(
-            f"{redact(model)!r} has a user name or password in it; give the key in the "
-            "environment variable LLMEVAL_API_KEY instead"
-        )
+    _check_url(model, "LLMEVAL_API_KEY")
     url, _, name = model.partition("#")
     # OPENAI_API_KEY stays with openai:/, so that no other host is ever sent it.
     key = os.environ.get("LLMEVAL_API_KEY")
-    return HttpModel(parts.scheme, url, name or None, key, requested=model)
+    return HttpModel(model.partition(":")[0], url, name or None, key, requested=model)
+
+
+def _check_url(url: str, variable: str) -> None:
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"{redact(url)!r} is no URL: {error}") from None
+    if not parts.hostname:
+        raise ConfigurationError(f"{redact(url)!r} has no host")
+    if parts.username or parts.password:
+        raise ConfigurationError(
+            f"{redact(url)!r} has a user name or password in it; give the key in the "
+            f"environment variable {variable} instead"
+        )
 
 
 class HttpModel:
@@ -140,8 +145,9 @@ class HttpModel:
             variable = (
                 "OPENAI_API_KEY" if self.ref.scheme == "openai" else "LLMEVAL_API_KEY"
             )
+            address = self._url.partition("?")[0]  # a query may hold a key
             return ModelError(
-                f"{self._url} refuses with HTTP {status}, so no further request is "
+                f"{address} refuses with HTTP {status}, so no further request is "
                 f"sent; check the key in {variable}. It said: {said}"
             )
         message = f"HTTP {status}: {said}"

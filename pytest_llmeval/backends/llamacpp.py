@@ -39,6 +39,7 @@ from pytest_llmeval.records import Reply
 
 CONTEXT_TOKENS = 2048
 MOST_ENGINES = 4
+LONGEST_REPLY_S = 120.0
 # Without one, the chat template of small models adds a persona that ruins answers.
 SYSTEM = "You answer precisely and briefly."
 DEFAULTS = {"temperature": 0, "max_tokens": 128, "cache_prompt": False}
@@ -107,9 +108,12 @@ class GgufModel:
         if name in KNOWN:
             _check_sha256(path, digest, KNOWN[name])
         self._path = path
-        self.concurrency: int | None = min(os.cpu_count() or 1, MOST_ENGINES)
+        self.concurrency = min(os.cpu_count() or 1, MOST_ENGINES)
         self._idle: list[Any] = []
+        # A call that timed out keeps its engine until the engine is done with it.
+        self._slots = threading.BoundedSemaphore(self.concurrency)
         self._lock = threading.Lock()
+        self._closed = False
         # Flash attention, thread count and the like change replies a little; the
         # engine's version and the context size stand for the whole configuration.
         self.ref = ModelRef(
@@ -131,7 +135,14 @@ class GgufModel:
         yield ask
 
     def close(self) -> None:
-        """Stop the engines."""
+        """Stop the engines, after the replies that they are at.
+
+        A call that timed out goes on in its thread. It cannot be cut off, and a process
+        that ends under it crashes.
+        """
+        self._closed = True
+        for _ in range(self.concurrency):
+            self._slots.acquire(timeout=LONGEST_REPLY_S)
         self._idle.clear()
 
     def _start(self) -> Any:
@@ -154,6 +165,12 @@ class GgufModel:
             ) from None
 
     def _ask(self, prompt: Prompt) -> Reply:
+        with self._slots:
+            if self._closed:
+                raise CallError("closed", "the run is over")
+            return self._ask_engine(prompt)
+
+    def _ask_engine(self, prompt: Prompt) -> Reply:
         with self._lock:
             engine = self._idle.pop() if self._idle else self._start()
         body = {

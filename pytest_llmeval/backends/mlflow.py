@@ -12,7 +12,6 @@ import os
 from collections.abc import AsyncIterator
 from collections.abc import Iterator
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from contextlib import asynccontextmanager
 from contextlib import contextmanager
 from pathlib import Path
@@ -255,7 +254,8 @@ class MlflowTracker:
         return str(run.info.run_id)
 
     @contextmanager
-    def _child(self, name: str, run_name: str, started_at: float) -> Iterator[Any]:
+    def child(self, name: str, run_name: str, started_at: float) -> Iterator[Any]:
+        """Open a child run that is MLflow's active run inside the block."""
         import mlflow
 
         if self._parent is None:
@@ -263,12 +263,6 @@ class MlflowTracker:
         child = self._start(name, started_at, self._parent)
         with mlflow.start_run(run_id=child) as active:
             yield active
-
-    def child(
-        self, name: str, run_name: str, started_at: float
-    ) -> AbstractContextManager[Any]:
-        """Open a child run that is MLflow's active run inside the block."""
-        return self._child(name, run_name, started_at)
 
     def log_run(self, run: Mapping[str, Any]) -> str:
         """Write parent and children; the parent stays open for the verdict."""
@@ -398,20 +392,21 @@ class RegistryTarget:
     def _check_source(
         self, model: Mapping[str, Any], aliases: Mapping[str, str]
     ) -> None:
-        requested, version = str(model["requested"]), model["version"]
-        _, at, alias = requested.rpartition("@")
-        if at:
-            current = aliases.get(alias)
-        elif requested.endswith("/latest"):
-            current = str(_latest(self._client, self._name).version)
-        else:
-            return
-        if current != version:
-            raise DeploymentRefused(
-                "MODEL_MOVED",
-                f"{requested} named version {version} when the run started and names "
-                f"{current} now; evaluate again",
-            )
+        version = model["version"]
+        for requested in model["requests"]:
+            _, at, alias = requested.rpartition("@")
+            if at:
+                current = aliases.get(alias)
+            elif requested.endswith("/latest"):
+                current = str(_latest(self._client, self._name).version)
+            else:
+                continue
+            if current != version:
+                raise DeploymentRefused(
+                    "MODEL_MOVED",
+                    f"{requested} named version {version} when the run started and "
+                    f"names {current} now; evaluate again",
+                )
 
     def apply(self, verdict: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Tag the version, set the alias last, and read it back."""

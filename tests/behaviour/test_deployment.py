@@ -150,6 +150,12 @@ def test_no_commit_is_refused(project):
     refuse(project, expected="NO_COMMIT")
 
 
+def test_commit_that_git_refuses_to_tell_is_no_commit(project, monkeypatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("GITHUB_SHA", "0123abc")
+    refuse(project, expected="NO_COMMIT")
+
+
 def test_source_alias_that_moved_meanwhile_is_refused(project):
     project.write(
         "evals/test_z.py",

@@ -1,6 +1,8 @@
 """The embedded model, end to end: real weights, real MLflow, a verdict."""
 
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
@@ -95,3 +97,32 @@ def test_replies_do_not_depend_on_what_is_asked_beside_them(tmp_path):
             settings=Settings(rootdir=tmp_path, cache="off"),
         )
         assert alone.rows[0].prediction.text == row.prediction.text
+
+
+CROWD = """\
+import os
+
+from pytest_llmeval import Settings
+from pytest_llmeval import evaluate
+
+
+rows = [{"input": f"Tell a long story about the number {n}."} for n in range(12)]
+settings = Settings(timeout_s=0.4, attempts=2, concurrency=8)
+results = evaluate("gguf:smollm2", rows, ["json_valid"], settings=settings)
+assert {error.kind for error in results.errors} == {"timeout"}
+print(len(os.listdir("/proc/self/task")))
+"""
+
+
+def test_calls_that_time_out_start_no_further_engines(tmp_path):
+    done = subprocess.run(
+        (sys.executable, "-c", CROWD),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    # A thread a call that still waits (24) and a handful an engine; an engine for each
+    # call would be more than 100.
+    assert int(done.stdout) < 60

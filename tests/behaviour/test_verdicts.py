@@ -283,3 +283,129 @@ def test_verdict_is_signed_and_the_key_is_out_of_reach(suite, monkeypatch):
     forged = json.loads(text.replace('"n": 40', '"n": 41'))
     assert not is_authentic(forged, "a long signing key")
     assert "a long signing key" not in text
+
+
+SKIPPER = (
+    "import pytest\n@pytest.fixture\ndef f():\n    yield\n    pytest.skip('late')\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (SKIPPER + "def test_z(f):\n    pass\n", "SKIPPED"),
+        ("import pytest\npytest.importorskip('nosuch')\n", "SKIPPED"),
+        (
+            "def test_z(subtests):\n"
+            "    import pytest\n"
+            "    with subtests.test():\n"
+            "        pytest.skip('one of them')\n",
+            "SKIPPED",
+        ),
+        (
+            "import unittest\n"
+            "class TestZ(unittest.TestCase):\n"
+            "    @unittest.expectedFailure\n"
+            "    def test_z(self):\n        self.fail()\n",
+            "XFAIL",
+        ),
+        (
+            "import pytest\n@pytest.mark.parametrize('row', [])\n"
+            "def test_z(row):\n    pass\n",
+            "SKIPPED",
+        ),
+    ],
+    ids=["teardown", "module", "subtest", "unittest", "empty"],
+)
+def test_what_was_skipped_anywhere_blocks(suite, source, expected):
+    suite.write("evals/test_z.py", source)
+    suite.run()
+    assert suite.verdict["status"] == "fail"
+    assert suite.verdict["reason"] == expected
+
+
+@pytest.mark.parametrize(
+    ("hook", "expected"),
+    [
+        ("pytest_sessionfinish():\n    raise OSError('upload failed')", "INCOMPLETE"),
+        ("pytest_sessionfinish():\n    pytest.exit('stop')", "INCOMPLETE"),
+        ("pytest_terminal_summary():\n    raise OSError('x')", "INCOMPLETE"),
+        (
+            "pytest_runtest_logreport(report):\n    report.outcome = 'quarantined'",
+            "TESTS_FAILED",
+        ),
+    ],
+)
+def test_plugin_that_fails_at_the_end_or_renames_outcomes_blocks(suite, hook, expected):
+    conftest = (suite.path / "evals/conftest.py").read_text()
+    mark = "@pytest.hookimpl(tryfirst=True)\n" if "logreport" in hook else ""
+    suite.write("evals/conftest.py", f"{conftest}\n\n{mark}def {hook}\n")
+    suite.run()
+    assert suite.verdict["status"] != "pass"
+    assert suite.verdict["reason"] == expected
+
+
+def test_status_5_of_another_plugin_blocks(suite):
+    conftest = (suite.path / "evals/conftest.py").read_text()
+    hook = "@pytest.hookimpl(trylast=True)\ndef pytest_sessionfinish(session):\n"
+    suite.write(
+        "evals/conftest.py", f"{conftest}\n\n{hook}    session.exitstatus = 5\n"
+    )
+    assert suite.run().ret == 5
+    assert reason(suite) == ("fail", "TESTS_FAILED")
+
+
+def test_rows_whose_call_cancels_itself_do_not_vanish(suite):
+    suite.write(
+        "evals/conftest.py",
+        "import asyncio, pytest\n"
+        "from pytest_llmeval import CallableModel\n\n\n"
+        "async def model(example):\n"
+        "    if example.id in ('r3', 'r7'):\n"
+        "        raise asyncio.CancelledError\n"
+        "    return example.input.upper()\n\n\n"
+        "@pytest.fixture\n"
+        "def llmeval_model():\n    return CallableModel(model, version='1')\n",
+    )
+    assert suite.run().ret == 1
+    assert reason(suite) == ("fail", "ROWS_MISSING")
+    (gate,) = suite.verdict["gates"]
+    assert gate["rows"] == 40
+
+
+def test_required_verdict_cannot_be_switched_off_unseen(suite):
+    result = suite.run("evals", "--llmeval-require", "-p", "no:llmeval-run")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*-p no:llmeval-run*"])
+
+
+def test_changed_columns_are_a_changed_gate(suite):
+    suite.update_gates()
+    source = (suite.path / "evals/test_qa.py").read_text()
+    changed = source.replace(
+        "data=DATA,", 'data=DATA, columns={"references": "input"},'
+    )
+    suite.write("evals/test_qa.py", changed.replace(">=", "<=").replace("0.9", "1"))
+    suite.run("evals", "--llmeval-require")
+    assert reason(suite) == ("fail", "GATE_CHANGED")
+    assert "request is" in suite.verdict["detail"]
+
+
+def test_gate_on_something_that_is_no_metric_name_is_recorded(suite):
+    source = (suite.path / "evals/test_qa.py").read_text()
+    changed = source.replace('(results, "exact_match"', "(results, len")
+    suite.write("evals/test_qa.py", changed)
+    assert suite.run().ret == 1
+    assert reason(suite) == ("fail", "BAD_TYPE")
+
+
+def test_function_with_the_name_of_a_known_metric_is_refused(suite):
+    source = (suite.path / "evals/test_qa.py").read_text()
+    function = "def exact_match(prediction, example) -> bool:\n    return True\n\n\n"
+    suite.write(
+        "evals/test_qa.py",
+        function + source.replace('["exact_match"]', "[exact_match]"),
+    )
+    result = suite.run()
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*'exact_match' has the name of a known metric*"])

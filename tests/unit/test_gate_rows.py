@@ -2,6 +2,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy
 import pandas
@@ -188,14 +189,42 @@ def test_a_corpus_metric_takes_no_confidence_yet(score):
     assert "whole is computed over all rows together" in decision.detail
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, "x", None])
+def test_a_corpus_value_that_is_no_finite_number_ends_the_evaluation(score, value):
+    with pytest.raises(MetricError, match="not a finite number"):
+        score([1.0], corpus(value))
+
+
+def test_a_corpus_value_outside_its_range_is_an_error(score):
+    decision = decide(score([1.0], corpus(85.0)), "whole", ">=", 0)
+    assert decision.reason == "OUT_OF_RANGE"
+
+
 @pytest.mark.parametrize(
-    ("value", "reason"),
-    [(math.nan, "NOT_FINITE"), (85.0, "OUT_OF_RANGE"), ("x", "BAD_TYPE")],
+    ("change", "reason", "named"),
+    [
+        (lambda rows: rows[:2], "ROWS_MISSING", "missing: r2"),
+        (lambda rows: rows + rows[:1], "DUPLICATE_ROWS", "more than once: r0"),
+    ],
 )
-def test_a_corpus_value_that_is_no_number_in_the_range_is_an_error(
-    score, value, reason
-):
-    assert decide(score([1.0], corpus(value)), "whole", ">=", 0).reason == reason
+def test_rows_are_those_of_the_dataset(score, change, reason, named):
+    results = score([1.0, 1.0, 1.0])
+    results = replace(results, rows=change(results.rows))
+
+    decision = decide(results, next(iter(results.values)), ">=", 0.5)
+
+    assert decision.reason == reason
+    assert named in decision.detail
+
+
+def test_a_declared_range_cannot_be_narrowed(score):
+    results = score([1.0] * 5)
+    name = next(iter(results.values))
+
+    decision = decide(results, name, ">=", 0.9, confidence=0.95, bounds=(0.85, 1))
+
+    assert decision.reason == "BAD_TYPE"
+    assert "declares the range" in decision.detail
 
 
 def test_a_numpy_corpus_value_fits_into_strict_json(score):
