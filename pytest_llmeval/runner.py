@@ -193,50 +193,25 @@ def _ask_and_score(
     metrics: Mapping[str, Metric],
 ) -> tuple[Row, ...]:
     """Return one row per example, in order, asking only for what is not stored."""
-    settings = engine.settings
+    cache = engine.settings.cache
     prompts = render(request, dataset)
-    path = settings.home / "predictions.db"
-    with nullcontext() if settings.cache == "off" else Predictions(path) as store:
+    path = engine.settings.home / "predictions.db"
+    with nullcontext() if cache == "off" else Predictions(path) as store:
         keys, finish = _keys(engine, store, model, dataset, request, prompts)
-        stored = {}
-        if store is not None and settings.cache != "refresh":
-            stored = store.find(keys)
+        stored = store.find(keys) if store is not None and cache != "refresh" else {}
         rows: list[Row | None] = [
             _score(prompt.example, stored[key], metrics) if key in stored else None
             for prompt, key in zip(prompts, keys, strict=True)
         ]
-        missing = [index for index, row in enumerate(rows) if row is None]
-        if missing and settings.cache == "only":
-            ids = [prompts[index].example.id for index in missing]
-            raise ModelError(
-                f"--llmeval-cache only: {len(ids)} of {len(rows)} rows of "
-                f"{dataset.name} have no stored prediction of {model.ref}: "
-                f"{', '.join(ids[:5])}{' …' if len(ids) > 5 else ''}"
-            )
-        errors = 0
 
-        def done(index: int, prediction: Prediction) -> None:
-            nonlocal errors
+        def answered(index: int, prediction: Prediction) -> None:
             if store is not None:
                 store.add(keys[index], prediction)
-            row = _score(prompts[index].example, prediction, metrics)
-            rows[index] = row
-            errors += bool(row.errors)
+            rows[index] = _score(prompts[index].example, prediction, metrics)
 
-        def progress() -> None:
-            if engine.progress is not None:
-                answered = sum(row is not None for row in rows)
-                engine.progress(answered, len(rows), errors)
-
-        if missing:
-            limits = Limits(
-                concurrency=settings.concurrency,
-                timeout_s=settings.timeout_s,
-                attempts=settings.attempts,
-            )
-            wanted = [(index, prompts[index]) for index in missing]
-            progress()
-            _run_loop(lambda: ask_all(model, wanted, limits, done), progress)
+        if cache == "only":
+            _refuse_missing(model, dataset, rows)
+        _ask_missing(engine, model, prompts, rows, answered)
         finished = tuple(
             row or _unanswered(prompt.example)
             for row, prompt in zip(rows, prompts, strict=True)
@@ -244,6 +219,44 @@ def _ask_and_score(
         if not any(row.prediction.error for row in finished):
             finish()
     return finished
+
+
+def _refuse_missing(model: Model, dataset: Dataset, rows: Sequence[Row | None]) -> None:
+    pairs = zip(rows, dataset.examples, strict=True)
+    ids = [example.id for row, example in pairs if row is None]
+    if ids:
+        raise ModelError(
+            f"--llmeval-cache only: {len(ids)} of {len(rows)} rows of {dataset.name} "
+            f"have no stored prediction of {model.ref}: "
+            f"{', '.join(ids[:5])}{' …' if len(ids) > 5 else ''}"
+        )
+
+
+def _ask_missing(
+    engine: Engine,
+    model: Model,
+    prompts: Sequence[Prompt],
+    rows: Sequence[Row | None],
+    answered: Callable[[int, Prediction], None],
+) -> None:
+    """Ask for the rows that are still None, and show the progress."""
+    missing = [(index, prompts[index]) for index, row in enumerate(rows) if row is None]
+    if not missing:
+        return
+
+    def progress() -> None:
+        if engine.progress is not None:
+            known = [row for row in rows if row is not None]
+            errors = sum(bool(row.errors) for row in known)
+            engine.progress(len(known), len(rows), errors)
+
+    limits = Limits(
+        concurrency=engine.settings.concurrency,
+        timeout_s=engine.settings.timeout_s,
+        attempts=engine.settings.attempts,
+    )
+    progress()
+    _run_loop(lambda: ask_all(model, missing, limits, answered), progress)
 
 
 def _unanswered(example: Example) -> Row:
