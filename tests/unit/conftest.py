@@ -1,5 +1,6 @@
 """What unit tests share: hooks without pytest, and settings that stay in tmp_path."""
 
+import os
 import tempfile
 import threading
 from functools import partial
@@ -22,8 +23,13 @@ from .chosen_scores import table
 KEYS = ("LLMEVAL_API_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL")
 QUESTION = [{"id": "r0", "input": "2+2?"}]
 set_hypothesis_home_dir(f"{tempfile.gettempdir()}/hypothesis")
+# CI repeats the same examples; a developer's runs look for new ones.
 hypothesis.settings.register_profile(
-    "unit", deadline=None, database=None, max_examples=60
+    "unit",
+    deadline=None,
+    database=None,
+    max_examples=60,
+    derandomize="CI" in os.environ,
 )
 hypothesis.settings.load_profile("unit")
 
