@@ -316,13 +316,9 @@ def _apply_error_policy(
             )
         worst = bounds[1] if gate.op in ("<=", "<") else bounds[0]
         return kept + [(row, worst) for row in bad], len(bad)
-    reasons = {error.kind for row in bad for error in row.errors}
-    known = {
-        "not_finite": "NOT_FINITE",
-        "bad_type": "BAD_TYPE",
-        "out_of_range": "OUT_OF_RANGE",
-    }
-    reason = next((known[k] for k in sorted(reasons) if k in known), "ROWS_MISSING")
+    kinds = {error.kind for row in bad for error in row.errors}
+    known = {"not_finite": "NOT_FINITE", "bad_type": "BAD_TYPE"}
+    reason = next((known[k] for k in sorted(kinds) if k in known), "ROWS_MISSING")
     raise _Undecidable(
         reason,
         f"{len(bad)} of {len(rows)} rows could not be evaluated, so {metric.name} has "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import numbers
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from pytest_llmeval.errors import MetricError
 from pytest_llmeval.errors import ModelError
 from pytest_llmeval.gate import USUAL_CONFIDENCE
 from pytest_llmeval.gate import is_finite
+from pytest_llmeval.gate import is_number
 from pytest_llmeval.gate import is_range
 from pytest_llmeval.hooks import headless_manager
 from pytest_llmeval.metrics import find_metrics
@@ -48,6 +48,7 @@ from pytest_llmeval.records import Request
 from pytest_llmeval.records import Row
 from pytest_llmeval.records import RowError
 from pytest_llmeval.records import digest_of
+from pytest_llmeval.records import is_missing
 from pytest_llmeval.results import EvalResults
 
 
@@ -262,9 +263,7 @@ def _ask_missing(
 def _unanswered(example: Example) -> Row:
     """Return the row of an example that nothing came back for: it must not vanish."""
     error = RowError(id=example.id, kind="missing", message="no reply and no error")
-    return Row(
-        example=example, prediction=Prediction(error=error), scores={}, errors=(error,)
-    )
+    return _score(example, Prediction(error=error), {})
 
 
 def _keys(
@@ -367,9 +366,9 @@ def _problem(raw: object) -> str | None:
     """Return why a score is unusable: numpy numbers and bools are fine."""
     if type(raw).__name__ in ("bool", "bool_"):
         return None
-    if raw is None or type(raw).__name__ in ("NAType", "NaTType"):
+    if is_missing(raw):
         return "not_finite"
-    if not isinstance(raw, numbers.Real):
+    if not is_number(raw):
         return "bad_type"
     return None if is_finite(raw) else "not_finite"
 
