@@ -1,0 +1,46 @@
+"""MLflow: registered models, tracked runs, registry aliases.
+
+Importing MLflow and opening its store costs several CPU seconds; nothing here does so
+before a hook needs it.
+"""
+
+from __future__ import annotations
+
+from pytest_llmeval.backends.mlflow.connection import connect
+from pytest_llmeval.backends.mlflow.model import MlflowModel
+from pytest_llmeval.backends.mlflow.model import resolve
+from pytest_llmeval.backends.mlflow.registry import RegistryTarget
+from pytest_llmeval.backends.mlflow.tracker import MlflowTracker
+from pytest_llmeval.config import Settings
+from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.hooks import hookimpl
+
+
+@hookimpl(trylast=True)
+def pytest_llmeval_load_model(model: str, settings: Settings) -> MlflowModel | None:
+    """Load ``models:/…`` and ``runs:/…`` as pyfunc models."""
+    if not model.startswith(("models:/", "runs:/")):
+        return None
+    return MlflowModel(resolve(model, connect(settings.tracking_uri)))
+
+
+@hookimpl(trylast=True)
+def pytest_llmeval_tracker(uri: str, settings: Settings) -> MlflowTracker:
+    """Track runs in the MLflow store at any URI."""
+    return MlflowTracker(uri, settings)
+
+
+@hookimpl(trylast=True)
+def pytest_llmeval_deploy_target(
+    target: str, settings: Settings
+) -> RegistryTarget | None:
+    """Give ``registry:NAME@ALIAS``."""
+    if not target.startswith("registry:"):
+        return None
+    name, _, alias = target.removeprefix("registry:").rpartition("@")
+    if not name or not alias:
+        raise ConfigurationError(
+            f"{target!r} is not of the form registry:NAME@ALIAS, for example "
+            "registry:docs-qa@champion"
+        )
+    return RegistryTarget(name, alias, settings)

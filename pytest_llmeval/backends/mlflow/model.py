@@ -1,0 +1,152 @@
+"""Registered models and models of runs, resolved to one version and asked as pyfunc."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from typing import Any
+
+from pytest_llmeval.errors import CallError
+from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.errors import ModelError
+from pytest_llmeval.models import in_thread
+from pytest_llmeval.records import Ask
+from pytest_llmeval.records import ModelRef
+from pytest_llmeval.records import Prompt
+from pytest_llmeval.records import Reply
+from pytest_llmeval.records import digest_of
+from pytest_llmeval.text import one_line
+
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+
+def resolve(model: str, client: MlflowClient) -> ModelRef:
+    """Resolve a model URI to exactly one version, once."""
+    from mlflow.exceptions import MlflowException
+
+    if model.startswith("runs:/"):
+        run_id, _, path = model.removeprefix("runs:/").partition("/")
+        return ModelRef(
+            scheme="runs", name=path, version=run_id, pinned=True, requested=model
+        )
+    name, _, version = model.removeprefix("models:/").partition("/")
+    name, _, alias = name.partition("@")
+    if name.startswith("m-") and not version and not alias:
+        return ModelRef(scheme="models", name=name, pinned=True, requested=model)
+    try:
+        if alias:
+            found = client.get_model_version_by_alias(name, alias)
+        elif version == "latest":
+            found = latest_version(client, name)
+        elif version.isdigit():
+            found = client.get_model_version(name, version)
+        else:
+            raise ConfigurationError(
+                f"{model!r} names no version; write models:/{name}@ALIAS, "
+                f"models:/{name}/3 or models:/{name}/latest"
+            )
+        aliases = dict(client.get_registered_model(name).aliases)
+    except MlflowException as error:
+        raise ModelError(
+            f"cannot resolve {model} in the registry: {one_line(error.message)}"
+        ) from None
+    return ModelRef(
+        scheme="models",
+        name=name,
+        version=str(found.version),
+        digest=digest_of(
+            [found.source, found.run_id, found.creation_timestamp, found.name]
+        ),
+        pinned=True,
+        requested=model,
+        aliases={key: str(value) for key, value in sorted(aliases.items())},
+    )
+
+
+def latest_version(client: MlflowClient, name: str) -> ModelVersion:
+    """Return the newest version of a registered model."""
+    versions = client.search_model_versions(f"name = '{name}'")
+    if not versions:
+        raise ModelError(f"the registry has no version of {name!r}")
+    return max(versions, key=lambda version: int(version.version))
+
+
+class MlflowModel:
+    """A pyfunc model; its code is loaded with the first question."""
+
+    concurrency: int | None = None
+    sees_example = False
+
+    def __init__(self, ref: ModelRef) -> None:
+        self.ref = ref
+        self._loaded: Any = None
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Ask]:
+        """Load the model, which runs its code."""
+        if self._loaded is None:
+            import mlflow
+
+            try:
+                self._loaded = mlflow.pyfunc.load_model(self._uri())
+            except Exception as error:  # loading runs the model's own code
+                raise ModelError(
+                    f"cannot load {self.ref}: {type(error).__name__}: {error}"
+                ) from error
+
+        async def ask(prompt: Prompt) -> Reply:
+            try:
+                text = await in_thread(self._predict, prompt)
+            except Exception as error:  # the model's own code
+                message = f"{type(error).__name__}: {one_line(error, 500)}"
+                raise CallError("exception", message) from error
+            if not isinstance(text, str):
+                kind = type(text).__name__
+                raise CallError("malformed", f"predict gave {kind}, expected text")
+            return Reply(text=text)
+
+        yield ask
+
+    def close(self) -> None:
+        """Forget the loaded model."""
+        self._loaded = None
+
+    def _uri(self) -> str:
+        if self.ref.scheme == "runs":
+            return f"runs:/{self.ref.version}/{self.ref.name}"
+        version = f"/{self.ref.version}" if self.ref.version else ""
+        return f"models:/{self.ref.name}{version}"
+
+    def _predict(self, prompt: Prompt) -> Any:
+        metadata = self._loaded.metadata
+        task = (metadata.metadata or {}).get("task", "")
+        params = dict(prompt.params)
+        if task == "agent/v1/responses":
+            answer = self._loaded.predict({"input": prompt.messages, **params})
+            return answer["output"][-1]["content"][-1]["text"]
+        if task in ("llm/v1/chat", "agent/v1/chat", "agent/v2/chat"):
+            answer = self._loaded.predict({"messages": prompt.messages, **params})
+            if "choices" in answer:
+                return answer["choices"][0]["message"]["content"]
+            return answer["messages"][-1]["content"]
+        schema = metadata.get_input_schema()
+        if schema is not None and schema.has_input_names():
+            import pandas
+
+            names = schema.input_names()
+            answers = self._loaded.predict(
+                pandas.DataFrame({names[0]: [prompt.text]}), params
+            )
+        else:
+            answers = self._loaded.predict([prompt.text], params or None)
+        if hasattr(answers, "tolist"):
+            answers = answers.tolist()
+        if hasattr(answers, "iloc"):
+            answers = answers.iloc[:, 0].tolist()
+        return (
+            answers[0] if isinstance(answers, list) and len(answers) == 1 else answers
+        )
