@@ -66,10 +66,12 @@ def deploy(
     hook: pluggy.HookRelay,
     settings: Settings,
     provenance: Provenance,
+    *,
+    is_tracked: bool,
 ) -> Outcome:
     """Deploy what a verdict is about, or refuse with the reason; never raises."""
     try:
-        _check_verdict(verdict, settings, provenance)
+        _check_verdict(verdict, settings, provenance, is_tracked=is_tracked)
         found: DeployTarget | None
         found = hook.pytest_llmeval_deploy_target(target=target, settings=settings)
         if found is None:
@@ -97,7 +99,11 @@ def deploy(
 
 
 def _check_verdict(
-    verdict: Mapping[str, Any], settings: Settings, provenance: Provenance
+    verdict: Mapping[str, Any],
+    settings: Settings,
+    provenance: Provenance,
+    *,
+    is_tracked: bool,
 ) -> None:
     if verdict["status"] != "pass":
         raise DeploymentRefused(verdict["reason"], verdict["detail"])
@@ -128,9 +134,9 @@ def _check_verdict(
             "another model tomorrow; evaluate a registered version, such as "
             "models:/NAME/3",
         )
-    if settings.tracking != "off" and verdict["mlflow_run_id"] is None:
+    if settings.tracking != "off" and not is_tracked:
         raise DeploymentRefused(
             "NOT_TRACKED",
-            "a deployed version names its tracked run, and this run is not tracked: "
-            "see the error of the tracking above",
+            "a deployed version names its tracked run, and this run is not uploaded: "
+            "see the error of the tracking; upload it with: llmeval sync",
         )

@@ -95,5 +95,8 @@ def mlflow_run(request: pytest.FixtureRequest) -> Iterator[Any]:
     The first evaluate() of the test is logged to this run.
     """
     recorder = request.config.stash[recorder_key]()
-    with recorder.tracked_child(request.node.nodeid) as run:
-        yield run
+    try:
+        with recorder.tracked_child(request.node.nodeid) as run:
+            yield run
+    except LLMEvalError as error:
+        raise error.with_traceback(None) from None  # as in evaluate()

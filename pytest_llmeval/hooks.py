@@ -80,8 +80,9 @@ def pytest_llmeval_metrics() -> Sequence[Metric | Callable[..., Any]] | None:
 def pytest_llmeval_tracker(uri: str, settings: Settings) -> Tracker | None:
     """Give the tracker that keeps finished runs.
 
-    Called at most once per run, in the controller, when the last request was answered,
-    or when a test asks for the tracked run; the first result wins.
+    Called in the controller, when the last request was answered or when a test asks
+    for the tracked run, and by ``llmeval sync``; the first result wins. Raises
+    ConfigurationError when the store does not answer, and may be called again then.
 
     Args:
         uri: Where runs are kept, for example ``sqlite:///mlflow.db``.

@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
+from pathlib import Path
 from typing import Any
 from typing import Literal
 from typing import Protocol
@@ -479,15 +480,28 @@ class DeployTarget(Protocol):
 
 
 class Tracker(Protocol):
-    """Keeps runs where a team looks them up."""
+    """Keeps runs where a team looks them up.
 
-    def child(
-        self, name: str, run_name: str, started_at: float
-    ) -> AbstractContextManager[Any]:
-        """Open a child run now, for a test that logs to it."""
+    A run is the mapping in ``tracking.json``. Its uploads may break off at any point
+    and begin again, in another process: each step leaves alone what is there already.
+    """
 
-    def log_run(self, run: Mapping[str, Any]) -> str:
-        """Write a finished run and its evaluations; return the run's id there."""
+    def child(self, name: str, run: Mapping[str, Any]) -> AbstractContextManager[Any]:
+        """Open a child run now, for a test that logs to it.
 
-    def log_verdict(self, path: str, *, passed: bool, finished_at: float) -> None:
-        """Add the verdict file to the run that `log_run` wrote, and end that run."""
+        Args:
+            name: The child's name.
+            run: Of the mapping only ``run_id``, ``experiment``, ``experiment_id`` and
+                ``started_at``.
+        """
+
+    def log_run(self, run: Mapping[str, Any], rows: Path) -> str:
+        """Write a finished run and its evaluations; return the run's id there.
+
+        Args:
+            run: What to write.
+            rows: The file of which each evaluation has the bytes ``rows_span``.
+        """
+
+    def log_verdict(self, run_id: str, run: Mapping[str, Any], verdict: Path) -> None:
+        """Add the verdict file to the run that `log_run` gave, and end that run."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 import warnings
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -29,7 +28,6 @@ from pytest_llmeval.provenance import read_provenance
 from pytest_llmeval.records import Decision
 from pytest_llmeval.records import Model
 from pytest_llmeval.records import Progress
-from pytest_llmeval.records import Tracker
 from pytest_llmeval.report import junit_properties
 from pytest_llmeval.report import verdict_lines
 from pytest_llmeval.results import EvalResults
@@ -38,6 +36,9 @@ from pytest_llmeval.runner import run_evaluation
 from pytest_llmeval.store import RunDirectory
 from pytest_llmeval.text import one_line
 from pytest_llmeval.text import safe
+from pytest_llmeval.tracking import RunTracking
+from pytest_llmeval.tracking import Say
+from pytest_llmeval.tracking import is_uploaded
 from pytest_llmeval.verdict import NO_MANIFEST
 from pytest_llmeval.verdict import format_manifest
 from pytest_llmeval.verdict import judge
@@ -46,10 +47,6 @@ from pytest_llmeval.verdict import manifest_entry
 from pytest_llmeval.verdict import read_manifest
 from pytest_llmeval.verdict import sign
 from pytest_llmeval.verdict import verdict_document
-
-
-Say = Callable[[str, str], None]
-"""Shows a line to the user; the first argument is a status, or empty."""
 
 
 class RunRecorder:
@@ -94,7 +91,13 @@ class RunRecorder:
         self._manifest = read_manifest(settings.manifest_path)
         self._models: dict[str | int, tuple[Any, Model]] = {}
         self._evaluations: list[dict[str, Any]] = []
-        self._tracker: Tracker | None = None
+        self._tracking = RunTracking(
+            settings,
+            self._hook,
+            self._directory,
+            started_at=self._started_at,
+            say=say,
+        )
         self._child_run_id: str | None = None
         self._properties: dict[str | None, list[tuple[str, Any]]] = {}
         self._announced: set[str] = set()
@@ -215,25 +218,12 @@ class RunRecorder:
             raise ConfigurationError(
                 "the fixture mlflow_run does not work under xdist yet"
             )
-        tracker = self._open_tracker()
-        if tracker is None:
-            raise ConfigurationError(
-                "the fixture mlflow_run needs tracking, and --llmeval-tracking is off"
-            )
-        with tracker.child(name, self._run_id, self._started_at) as child:
+        with self._tracking.child(name) as child:
             self._child_run_id = child.info.run_id
             try:
                 yield child
             finally:
                 self._child_run_id = None
-
-    def _open_tracker(self) -> Tracker | None:
-        settings = self._settings
-        if self._tracker is None and settings.tracking != "off":
-            self._tracker = self._hook.pytest_llmeval_tracker(
-                uri=settings.tracking_uri, settings=settings
-            )
-        return self._tracker
 
     def _verdict(
         self, status: str, reason: str, detail: str, finished_at: float | None = None
@@ -273,11 +263,10 @@ class RunRecorder:
     def _finish_run(self, exit_status: int) -> int:
         evidence, finished_at = self._evidence, time.time()
         status, reason, detail = judge(evidence, self._manifest)
+        verdict: Mapping[str, Any]
         verdict = self._verdict(status, reason, detail, finished_at)
         self._write_verdict(verdict)
-        if self._evaluations:
-            verdict["mlflow_run_id"] = self._track(verdict, finished_at)
-            self._write_verdict(verdict)
+        verdict = self._tracking.upload(verdict, self._evaluations, self._write_verdict)
         self._show(verdict)
         failed = status != "pass" or self._manifest is None
         if self._settings.require and failed:
@@ -294,53 +283,6 @@ class RunRecorder:
 
     def _write_verdict(self, verdict: Mapping[str, Any]) -> None:
         self._directory.write(self._directory.verdict, sign(verdict, self._key))
-
-    def _track(self, verdict: Mapping[str, Any], finished_at: float) -> str | None:
-        settings = self._settings
-        if settings.tracking == "off":
-            return None
-        self._say("", "tracking the run in MLflow …")
-        counts = {
-            f"gates/{word}": 0 for word in ("pass", "fail", "inconclusive", "error")
-        }
-        for gate in verdict["gates"]:
-            counts[f"gates/{gate['decision']}"] += 1
-        run = {
-            "name": self._run_id,
-            "started_at": self._started_at,
-            "finished_at": finished_at,
-            "evaluations": self._evaluations,
-            "metrics": counts,
-            "tags": {
-                "llmeval.run_id": self._run_id,
-                "llmeval.verdict": verdict["status"],
-                "llmeval.reason": verdict["reason"],
-                "mlflow.source.git.commit": self._provenance.commit,
-                "mlflow.source.git.branch": self._provenance.branch,
-                "llmeval.ci_url": self._provenance.ci_url,
-                **{
-                    f"llmeval.version.{name}": version
-                    for name, version in self._provenance.versions.items()
-                },
-            },
-        }
-        try:
-            tracker = self._open_tracker()
-            if tracker is None:
-                return None
-            run_id = tracker.log_run(run)
-            verdict = {**verdict, "mlflow_run_id": run_id}
-            self._write_verdict(verdict)
-            tracker.log_verdict(
-                str(self._directory.verdict),
-                passed=verdict["status"] == "pass",
-                finished_at=finished_at,
-            )
-        except Exception as error:  # noqa: BLE001  # remote: its faults end no run
-            name = type(error).__name__
-            self._say("fail", f"tracking failed: {name}: {one_line(error, 500)}")
-            return None
-        return run_id
 
     def _show(self, verdict: Mapping[str, Any]) -> None:
         paths = {"verdict file": self._shown(self._directory.verdict)}
@@ -364,7 +306,12 @@ class RunRecorder:
     def _deploy(self, verdict: Mapping[str, Any]) -> bool:
         settings = self._settings
         outcome = deploy(
-            verdict, settings.deploy or "", self._hook, settings, self._provenance
+            verdict,
+            settings.deploy or "",
+            self._hook,
+            settings,
+            self._provenance,
+            is_tracked=is_uploaded(self._directory),
         )
         document = {
             "schema": 1,

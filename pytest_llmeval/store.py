@@ -22,11 +22,13 @@ class RunDirectory:
     """
 
     def __init__(self, home: Path, run_id: str) -> None:
-        self._home, self._run_id = home, run_id
+        self._home, self.run_id = home, run_id
         self.path = home / "runs" / run_id
         self.verdict = self.path / "verdict.json"
         self.deployment = self.path / "deployment.json"
         self.results = self.path / "results.jsonl"
+        self.tracking = self.path / "tracking.json"
+        self.tracking_lock = self.path / "tracking.lock"
 
     def create(self, verdict: Mapping[str, Any]) -> None:
         """Make the directory with its first, incomplete verdict; move ``last``.
@@ -40,7 +42,7 @@ class RunDirectory:
             if not ignore.exists():
                 ignore.write_text("*\n", encoding="ascii")
             self.write(self.verdict, verdict)
-            _replace(self._home / "last", f"{self._run_id}\n")
+            _replace(self._home / "last", f"{self.run_id}\n")
         except OSError as error:
             raise ConfigurationError(
                 f"cannot write to {self.path}: {error}; choose another folder with "

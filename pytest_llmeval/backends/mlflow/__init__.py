@@ -21,13 +21,13 @@ def pytest_llmeval_load_model(model: str, settings: Settings) -> MlflowModel | N
     """Load ``models:/…`` and ``runs:/…`` as pyfunc models."""
     if not model.startswith(("models:/", "runs:/")):
         return None
-    return MlflowModel(resolve(model, connect(settings.tracking_uri)))
+    return MlflowModel(resolve(model, connect(settings.tracking_uri, settings.home)))
 
 
 @hookimpl(trylast=True)
 def pytest_llmeval_tracker(uri: str, settings: Settings) -> MlflowTracker:
     """Track runs in the MLflow store at any URI."""
-    return MlflowTracker(uri, settings)
+    return MlflowTracker(uri, settings.home)
 
 
 @hookimpl(trylast=True)

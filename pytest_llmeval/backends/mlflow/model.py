@@ -17,6 +17,7 @@ from pytest_llmeval.records import Prompt
 from pytest_llmeval.records import Reply
 from pytest_llmeval.records import digest_of
 from pytest_llmeval.text import one_line
+from pytest_llmeval.text import safe
 
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 def resolve(model: str, client: MlflowClient) -> ModelRef:
     """Resolve a model URI to exactly one version, once."""
+    import mlflow
     from mlflow.exceptions import MlflowException
 
     if model.startswith("runs:/"):
@@ -52,7 +54,8 @@ def resolve(model: str, client: MlflowClient) -> ModelRef:
         aliases = dict(client.get_registered_model(name).aliases)
     except MlflowException as error:
         raise ModelError(
-            f"cannot resolve {model} in the registry: {one_line(error.message)}"
+            f"cannot resolve {model} in the registry at "
+            f"{safe(mlflow.get_registry_uri())}: {one_line(error.message)}"
         ) from None
     return ModelRef(
         scheme="models",

@@ -18,7 +18,7 @@ class RegistryTarget:
 
     def __init__(self, name: str, alias: str, settings: Settings) -> None:
         self._name, self._alias = name, alias
-        self._client = connect(settings.tracking_uri)
+        self._client = connect(settings.tracking_uri, settings.home)
 
     def plan(self, verdict: Mapping[str, Any]) -> Plan:
         """Compare the verdict's model with the registry."""

@@ -1,150 +1,271 @@
-"""Finished runs in MLflow: one parent per pytest session, one child per evaluation."""
+"""Finished runs in MLflow: one parent per pytest session, one child per evaluation.
+
+Written in a few batches: a store row or an artifact per example would cost more than
+the evaluation.
+"""
 
 from __future__ import annotations
 
 import json
-import os
+import re
+import tempfile
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
+from urllib.parse import urlsplit
 
 from pytest_llmeval.backends.mlflow.connection import connect
-from pytest_llmeval.config import Settings
+from pytest_llmeval.backends.mlflow.connection import unreachable
 from pytest_llmeval.text import cut
-from pytest_llmeval.text import redact
 
 
-EXPERIMENT = "llmeval"
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
+    from mlflow.entities import Run
+
+
+RUN_TAG = "llmeval.run_id"
+"""On the parent and on every child."""
+EVALUATION_TAG = "llmeval.evaluation"
+"""On the child of an evaluation: its number in the run, from 1."""
+PARENT_TAG = "mlflow.parentRunId"
 LONGEST_VALUE = 5_000
 """MLflow cuts longer parameters and tags."""
+LONGEST_KEY = 250
+LONGEST_DATASET_NAME = 500
 DATASET_DIGEST_LENGTH = 36
+CHUNK_BYTES = 1 << 20
 
 
 class MlflowTracker:
-    """One parent run per pytest session, one child per evaluation.
+    """Keeps runs in one MLflow store; every step may be repeated.
 
-    Written at the end in a few batches: a store row or an artifact per example would
-    cost more than the evaluation.
+    Runs are found by their tags before they are created, and what a lost answer has
+    created twice is deleted at the end.
+
+    Args:
+        uri: The tracking URI.
+        home: The ``.llmeval`` folder.
+
+    Raises:
+        ConfigurationError: the store does not answer.
     """
 
-    def __init__(self, uri: str, settings: Settings) -> None:
-        self._client = connect(uri)
-        self._settings = settings
-        self._experiment = self._find_experiment(uri)
-        self._parent: str | None = None
-
-    def _find_experiment(self, uri: str) -> str:
-        given = os.environ.get("MLFLOW_EXPERIMENT_ID")
-        if given:
-            return given
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        folder = None
-        if uri.startswith("sqlite:"):  # MLflow would take the working directory
-            folder = (self._settings.rootdir / "mlartifacts").as_uri()
-        return str(self._client.create_experiment(name, artifact_location=folder))
-
-    def _start(self, name: str, started_at: float, parent: str | None = None) -> str:
-        from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
-
-        run = self._client.create_run(
-            self._experiment,
-            start_time=int(started_at * 1000),
-            run_name=name,
-            tags={MLFLOW_PARENT_RUN_ID: parent} if parent else {},
-        )
-        return str(run.info.run_id)
+    def __init__(self, uri: str, home: Path) -> None:
+        self._uri = uri
+        self._client = connect(uri, home)
+        try:
+            self._client.search_experiments(max_results=1)
+        except Exception as error:  # noqa: BLE001  # of a network, a proxy, a database
+            raise unreachable(uri, error) from None
 
     @contextmanager
-    def child(self, name: str, run_name: str, started_at: float) -> Iterator[Any]:
+    def child(self, name: str, run: Mapping[str, Any]) -> Iterator[Any]:
         """Open a child run that is MLflow's active run inside the block."""
         import mlflow
 
-        if self._parent is None:
-            self._parent = self._start(run_name, started_at)
-        child = self._start(name, started_at, self._parent)
+        experiment = self._find_experiment(run)
+        parent = self._find_parent(experiment, run, self._find_runs(experiment, run))
+        tags = _child_tags(run, parent)
+        child = self._start(experiment, name, run["started_at"], tags)
         with mlflow.start_run(run_id=child) as active:
             yield active
 
-    def log_run(self, run: Mapping[str, Any]) -> str:
+    def log_run(self, run: Mapping[str, Any], rows: Path) -> str:
         """Write parent and children; the parent stays open for the verdict."""
-        from mlflow.entities import Metric
-        from mlflow.entities import RunTag
-
-        if self._parent is None:
-            self._parent = self._start(run["name"], run["started_at"])
+        experiment = self._find_experiment(run)
+        found = self._find_runs(experiment, run)
+        parent = self._find_parent(experiment, run, found)
+        kept = {parent}
         for evaluation in run["evaluations"]:
-            self._log_evaluation(evaluation, self._parent)
-        now = int(run["finished_at"] * 1000)
-        self._client.log_batch(
-            self._parent,
-            metrics=[Metric(k, float(v), now, 0) for k, v in run["metrics"].items()],
-            tags=[RunTag(k, _fit(v)) for k, v in run["tags"].items() if v],
-        )
-        return self._parent
+            tags = _child_tags(run, parent) | {
+                EVALUATION_TAG: str(evaluation["number"]),
+                "llmeval.test": evaluation["test"],
+            }
+            child = _child_of(evaluation, found)
+            kept.add(self._log_evaluation(experiment, evaluation, child, tags, rows))
+        self._log_values(parent, run, run["tags"])
+        self._delete_twins(self._find_runs(experiment, run), kept)
+        return parent
 
-    def _log_evaluation(self, evaluation: Mapping[str, Any], parent: str) -> None:
-        from mlflow.entities import Dataset
-        from mlflow.entities import DatasetInput
-        from mlflow.entities import InputTag
+    def log_verdict(self, run_id: str, run: Mapping[str, Any], verdict: Path) -> None:
+        """Add the verdict to the parent run and end it."""
+        self._client.log_artifact(run_id, str(verdict))
+        status = "FINISHED" if run["passed"] else "FAILED"
+        self._end(run_id, status, run["finished_at"])
+
+    def _find_experiment(self, run: Mapping[str, Any]) -> str:
+        from mlflow.exceptions import MlflowException
+
+        name = run["experiment"]
+        found = run["experiment_id"] or self._experiment_named(name)
+        if found is None:
+            try:
+                location = self._artifact_location()
+                return str(self._client.create_experiment(name, location))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            found = self._experiment_named(name)  # another process was first
+        return str(found)
+
+    def _experiment_named(self, name: str) -> str | None:
+        found = self._client.get_experiment_by_name(name)
+        return None if found is None else found.experiment_id
+
+    def _artifact_location(self) -> str | None:
+        """Return a folder beside a database file; a server has its own place."""
+        if not self._uri.startswith("sqlite:"):
+            return None
+        # MLflow would take the working directory.
+        database = Path(urlsplit(self._uri).path.removeprefix("/")).absolute()
+        return (database.parent / "mlartifacts").as_uri()
+
+    def _find_runs(self, experiment: str, run: Mapping[str, Any]) -> list[Run]:
+        """Return every MLflow run that was made for a run, parents and children."""
+        query = f"tags.`{RUN_TAG}` = '{run['run_id']}'"
+        found: list[Run] = []
+        token = None
+        while True:
+            page = self._client.search_runs([experiment], query, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda item: item.info.run_id)
+
+    def _find_parent(
+        self, experiment: str, run: Mapping[str, Any], found: Sequence[Run]
+    ) -> str:
+        for item in found:
+            if PARENT_TAG not in item.data.tags:
+                return str(item.info.run_id)
+        name, tags = run["run_id"], {RUN_TAG: run["run_id"]}
+        return self._start(experiment, name, run["started_at"], tags)
+
+    def _start(
+        self, experiment: str, name: str, started_at: float, tags: Mapping[str, Any]
+    ) -> str:
+        run = self._client.create_run(
+            experiment,
+            start_time=_milliseconds(started_at),
+            run_name=name,
+            tags=_texts(tags),
+        )
+        return str(run.info.run_id)
+
+    def _log_evaluation(
+        self,
+        experiment: str,
+        evaluation: Mapping[str, Any],
+        child: Run | None,
+        tags: Mapping[str, Any],
+        rows: Path,
+    ) -> str:
+        if child is None:
+            name, started_at = evaluation["name"], evaluation["started_at"]
+            run_id = self._start(experiment, name, started_at, tags)
+        else:
+            run_id = child.info.run_id
+        self._log_values(run_id, evaluation, tags)
+        if child is None or not child.inputs.dataset_inputs:
+            dataset = _dataset_input(evaluation["dataset"])
+            self._client.log_inputs(run_id, datasets=[dataset])
+        self._log_rows(run_id, rows, evaluation["rows_span"])
+        self._end(run_id, "FINISHED", evaluation["finished_at"])
+        return run_id
+
+    def _log_values(
+        self, run_id: str, item: Mapping[str, Any], tags: Mapping[str, Any]
+    ) -> None:
+        """Log the metrics, parameters and tags of a run or an evaluation at once."""
         from mlflow.entities import Metric
         from mlflow.entities import Param
         from mlflow.entities import RunTag
 
-        run_id = evaluation["mlflow_run_id"] or self._start(
-            evaluation["name"], evaluation["started_at"], parent
-        )
-        end = int(1000 * (evaluation["started_at"] + evaluation["duration_s"]))
-        metrics = []
-        for name, value in evaluation["metrics"].items():
-            for part, item in value.items():
-                key = name if part == "value" else f"{name}/{part}"
-                if item is not None:
-                    metrics.append(Metric(key, float(item), end, 0))
+        # The same time at each try: MLflow then sees the same point, not a second one.
+        at = _milliseconds(item["finished_at"])
+        metrics, params = item["metrics"], _texts(item.get("params", {}))
         self._client.log_batch(
             run_id,
-            metrics=metrics,
-            params=[
-                Param(key, _fit(value))
-                for key, value in evaluation["params"].items()
-                if value is not None
-            ],
-            tags=[RunTag("llmeval.test", _fit(evaluation["test"]))],
-        )
-        data = evaluation["dataset"]
-        source = {"uri": data["name"], "digest": data["digest"], "rows": data["rows"]}
-        short = data["digest"].removeprefix("sha256:")[:DATASET_DIGEST_LENGTH]
-        entry = Dataset(
-            name=_fit(data["name"])[:500],
-            digest=short,
-            source_type="llmeval",
-            source=json.dumps(source),
-        )
-        context = InputTag("mlflow.data.context", "evaluation")
-        self._client.log_inputs(run_id, datasets=[DatasetInput(entry, [context])])
-        with Path(evaluation["rows_file"]).open("rb") as file:
-            start, stop = evaluation["rows_span"]
-            file.seek(start)
-            text = file.read(stop - start).decode("ascii")
-        self._client.log_text(run_id, text, "results.jsonl")
-        self._client.set_terminated(run_id, "FINISHED", end_time=end)
-
-    def log_verdict(self, path: str, *, passed: bool, finished_at: float) -> None:
-        """Add the verdict to the parent run and end it."""
-        if self._parent is None:
-            return
-        self._client.log_artifact(self._parent, path)
-        self._client.set_terminated(
-            self._parent,
-            "FINISHED" if passed else "FAILED",
-            end_time=int(finished_at * 1000),
+            metrics=[Metric(_key(k), float(v), at, 0) for k, v in metrics.items()],
+            params=[Param(_key(key), value) for key, value in params.items()],
+            tags=[RunTag(key, value) for key, value in _texts(tags).items()],
         )
 
+    def _log_rows(self, run_id: str, rows: Path, span: Sequence[int]) -> None:
+        with tempfile.TemporaryDirectory(prefix="llmeval-") as folder:
+            copy = Path(folder) / "results.jsonl"
+            _copy_span(rows, copy, span)
+            self._client.log_artifact(run_id, str(copy))
 
-def _fit(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return cut(redact(text), LONGEST_VALUE)
+    def _end(self, run_id: str, status: str, finished_at: float) -> None:
+        self._client.set_terminated(run_id, status, _milliseconds(finished_at))
+
+    def _delete_twins(self, found: Sequence[Run], kept: set[str]) -> None:
+        for item in found:
+            run_id, tags = item.info.run_id, item.data.tags
+            opened_by_test = PARENT_TAG in tags and EVALUATION_TAG not in tags
+            if run_id not in kept and not opened_by_test:
+                self._client.delete_run(run_id)
+
+
+def _child_tags(run: Mapping[str, Any], parent: str) -> dict[str, str]:
+    return {RUN_TAG: run["run_id"], PARENT_TAG: parent}
+
+
+def _child_of(evaluation: Mapping[str, Any], found: Sequence[Run]) -> Run | None:
+    """Return the child that the test has opened, or that an earlier try has made."""
+    opened, number = evaluation["mlflow_run_id"], str(evaluation["number"])
+    for item in found:
+        if item.info.run_id == opened:
+            return item
+    tagged = (item for item in found if item.data.tags.get(EVALUATION_TAG) == number)
+    return next(tagged, None)
+
+
+def _dataset_input(data: Mapping[str, Any]) -> DatasetInput:
+    from mlflow.entities import Dataset
+    from mlflow.entities import DatasetInput
+    from mlflow.entities import InputTag
+
+    source = {"uri": data["name"], "digest": data["digest"], "rows": data["rows"]}
+    dataset = Dataset(
+        name=cut(data["name"], LONGEST_VALUE)[:LONGEST_DATASET_NAME],
+        digest=data["digest"].removeprefix("sha256:")[:DATASET_DIGEST_LENGTH],
+        source_type="llmeval",
+        source=json.dumps(source),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])
+
+
+def _copy_span(source: Path, target: Path, span: Sequence[int]) -> None:
+    start, stop = span
+    with source.open("rb") as reader, target.open("wb") as writer:
+        reader.seek(start)
+        left = stop - start
+        while left and (chunk := reader.read(min(left, CHUNK_BYTES))):
+            writer.write(chunk)
+            left -= len(chunk)
+    if left:
+        raise EOFError(f"{source} ends {left} bytes before the rows of the evaluation")
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _key(name: str) -> str:
+    """Return a metric's or parameter's name with what MLflow refuses made `_`."""
+    return re.sub(r"[^/\w.\- :]", "_", name)[:LONGEST_KEY]
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        key: cut(value if isinstance(value, str) else json.dumps(value), LONGEST_VALUE)
+        for key, value in values.items()
+        if value is not None
+    }
