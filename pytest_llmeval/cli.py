@@ -6,6 +6,7 @@ import argparse
 import importlib.metadata
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,6 +73,28 @@ def _parser() -> argparse.ArgumentParser:
             "to pytest; without any, evals/ is run.",
         )
         command.set_defaults(run=_gates)
+    sync = commands.add_parser(
+        "sync",
+        help="upload runs to MLflow that could not be uploaded when they ended",
+        description="Upload to MLflow the runs that wait for it, oldest first, each "
+        "exactly once. Exit with 0 when all of them are there.",
+    )
+    sync.add_argument(
+        "runs", nargs="*", metavar="RUN", help="run ids (default: all that wait)"
+    )
+    sync.add_argument(
+        "--dir",
+        type=Path,
+        default=Path(".llmeval"),
+        metavar="DIR",
+        help="folder of the runs (default: .llmeval)",
+    )
+    sync.add_argument(
+        "--tracking",
+        metavar="URI",
+        help="MLflow tracking URI (default: the one that each run has written down)",
+    )
+    sync.set_defaults(run=_sync)
     return parser
 
 
@@ -96,6 +119,15 @@ def _gates(options: argparse.Namespace, rest: Sequence[str]) -> int:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
     command += ["--llmeval-gates", options.gate_command]
     return subprocess.run([*command, *(rest or ["evals"])], check=False).returncode  # noqa: S603  # the user's own arguments
+
+
+def _sync(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    from pytest_llmeval.tracking import sync
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's own
+        done = sync(options.dir, options.runs, options.tracking, _say)
+    return 0 if done else 1
 
 
 def _say(line: str, stream: object = None) -> None:

@@ -6,6 +6,13 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from pytest_llmeval.config import Settings
+from pytest_llmeval.deploy import deploy
+from pytest_llmeval.hooks import headless_manager
+from pytest_llmeval.provenance import read_provenance
+from pytest_llmeval.store import RunDirectory
+from pytest_llmeval.tracking import is_uploaded
+
 from .conftest import Suite
 
 
@@ -293,6 +300,25 @@ def test_tracking_that_fails_is_said_and_blocks_the_deployment(suite):
     result.stdout.fnmatch_lines(["tracking failed: *"])
     assert suite.verdict["status"] == "pass"
     assert suite.deployment["reason"] == "NOT_TRACKED"
+    assert "llmeval sync" in suite.deployment["message"]
+
+
+def test_deployment_waits_for_sync(project):
+    (project.path / "mlartifacts").write_text("where a folder should be")
+    refuse(project, "--llmeval-tracking", "auto", expected="NOT_TRACKED")
+    (project.path / "mlartifacts").unlink()
+    assert project.llmeval("sync").ret == 0
+    directory = RunDirectory(project.path / ".llmeval", project.run_directory.name)
+    outcome = deploy(
+        project.verdict,
+        "registry:qa@champion",
+        headless_manager().hook,
+        Settings(rootdir=project.path),
+        read_provenance(project.path),
+        is_tracked=is_uploaded(directory),
+    )
+    assert outcome.reason == "DEPLOYED", outcome.message
+    assert aliases(project) == {"candidate": 1, "champion": 1}
 
 
 def test_rows_left_out_count_at_the_worst_for_a_deployment(project):
