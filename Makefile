@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Warnings in our own tests are errors.
 TEST_OPTIONS := -n 2 --dist loadfile -W error
+BENCHMARKS := unused startup latency faults resume metrics overhead scale
 
 .DEFAULT_GOAL := help
 .PHONY: help evals test check typing docs build bench demo clean
@@ -41,8 +42,10 @@ docs: $(INSTALLED) ## update the generated parts of docs/ and test the pages
 build: $(INSTALLED) ## build wheel and sdist into dist/
 	$(BIN)/python -m build
 
-bench: $(INSTALLED) ## run the benchmarks; they print ratios
-	$(BIN)/python benchmarks/startup.py
+bench: $(INSTALLED) ## run the benchmarks, on a machine that does nothing else
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
+	@for name in $(BENCHMARKS); do echo; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@echo; $(BIN)/python -m benchmarks.scale --mlflow
 
 demo: $(INSTALLED) ## show one model version go live and a worse one refused
 	@$(BIN)/llmeval model pull smollm2
