@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from functools import lru_cache
+from collections.abc import Callable
 
 
 SECRET_NAMES = re.compile(r"TOKEN|KEY|SECRET|PASSWORD", re.IGNORECASE)
@@ -49,22 +49,32 @@ def cut(text: str, limit: int = FIELD_LIMIT) -> str:
 
 def redact(text: str) -> str:
     """Replace secrets: values of secret-looking variables and user info in URLs."""
-    secrets = _secrets(
-        tuple(
-            value
-            for name, value in os.environ.items()
-            if len(value) >= SECRET_MIN_LENGTH and SECRET_NAMES.search(name)
-        )
-    )
-    if secrets is not None:
-        text = secrets.sub("[redacted]", text)
-    return URL_USER.sub("[redacted]@", text) if "://" in text else text
+    return redactor()(text)
 
 
-@lru_cache(maxsize=8)
-def _secrets(values: tuple[str, ...]) -> re.Pattern[str] | None:
-    longest_first = sorted(set(values), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first))) if values else None
+def redactor() -> Callable[[str], str]:
+    """Return `redact` with the secrets of this moment: for many texts, far faster."""
+    secrets = {
+        value
+        for name, value in os.environ.items()
+        if len(value) >= SECRET_MIN_LENGTH and SECRET_NAMES.search(name)
+    }
+    longest_first = sorted(secrets, key=len, reverse=True)
+
+    def redact_all(text: str) -> str:
+        if any(secret in text for secret in longest_first):
+            text = re.sub("|".join(map(re.escape, longest_first)), "[redacted]", text)
+        return URL_USER.sub("[redacted]@", text) if "://" in text else text
+
+    return redact_all
+
+
+def age(seconds: float) -> str:
+    """Return how long ago something was, in one unit: ``90 s``, ``5 min``, ``12 d``."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
 
 
 def safe(text: object, limit: int = FIELD_LIMIT) -> str:

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_llmeval.text import age
 from pytest_llmeval.text import cut
 from pytest_llmeval.text import one_line
 from pytest_llmeval.text import redact
+from pytest_llmeval.text import redactor
 from pytest_llmeval.text import safe
 from pytest_llmeval.text import sanitize
 
@@ -133,6 +135,15 @@ def test_redact_hides_the_longer_of_two_overlapping_secrets(monkeypatch):
     assert redact("12345678-and-more") == "[redacted]"
 
 
+def test_a_redactor_keeps_the_secrets_of_its_making(monkeypatch):
+    monkeypatch.setenv("A_TOKEN", SECRET)
+    hide = redactor()
+    monkeypatch.setenv("A_TOKEN", "another-value")
+
+    assert hide(f"{SECRET} another-value") == "[redacted] another-value"
+    assert hide("http://user:pass@host") == "http://[redacted]@host"
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
@@ -176,3 +187,21 @@ def test_safe_redacts_before_it_cuts_so_that_no_half_secret_is_left(monkeypatch)
 
 def test_safe_shows_any_object():
     assert safe(ValueError("a\x00")) == r"a\x00"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (-5, "0 s"),
+        (0.4, "0 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7_199, "120 min"),
+        (7_200, "2 h"),
+        (172_799, "48 h"),
+        (172_800, "2 d"),
+        (12.6 * 86_400, "13 d"),
+    ],
+)
+def test_age_is_said_in_one_unit(seconds, shown):
+    assert age(seconds) == shown
