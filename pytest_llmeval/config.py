@@ -75,6 +75,14 @@ OPTIONS = (
         "again and replace (refresh), or never call the model (only)",
     ),
     Option(
+        field="cache_mb",
+        ini="llmeval_cache_size",
+        type=float,
+        least=1,
+        help="size of the predictions store in MB (default: 1024); the oldest stored "
+        "predictions go when it is exceeded",
+    ),
+    Option(
         field="tracking",
         option="--llmeval-tracking",
         ini="llmeval_tracking",
@@ -151,6 +159,7 @@ class Settings:
     timeout_s: float = 60.0
     attempts: int = 3
     cache: str = "on"
+    cache_mb: float = 1024.0
     tracking: str = "auto"
     directory: str = ".llmeval"
     require: bool = False
