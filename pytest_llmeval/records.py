@@ -173,6 +173,8 @@ class Prompt:
     example: Example
     earlier: tuple[Mapping[str, str], ...] = ()
     """Messages before the user's, such as worked examples."""
+    repeat: int = 0
+    """Which of several answers to the same request, from 0."""
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -194,6 +196,8 @@ class Reply:
     text: str
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    cost_usd: float | None = None
+    """US dollars, when the model reports it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +219,8 @@ class Prediction:
     error: RowError | None = None
     latency_ms: float | None = None
     """From sending the request to the whole reply, last attempt only."""
+    queue_ms: float | None = None
+    """From taking the row up to sending the last attempt."""
     attempts: int = 1
     stored_at: float | None = None
     """Unix time in seconds of the original call when it came from the store."""
