@@ -34,7 +34,7 @@ from pytest_llmeval.models import build_request
 from pytest_llmeval.models import load_model
 from pytest_llmeval.models import render
 from pytest_llmeval.predictions import Predictions
-from pytest_llmeval.predictions import prediction_key
+from pytest_llmeval.predictions import key_maker
 from pytest_llmeval.records import Dataset
 from pytest_llmeval.records import Example
 from pytest_llmeval.records import Metric
@@ -196,8 +196,7 @@ def _ask_and_score(
     """Return one row per example, in order, asking only for what is not stored."""
     cache = engine.settings.cache
     prompts = render(request, dataset)
-    path = engine.settings.home / "predictions.db"
-    with nullcontext() if cache == "off" else Predictions(path) as store:
+    with nullcontext() if cache == "off" else _open_store(engine) as store:
         keys, finish = _keys(engine, store, model, dataset, request, prompts)
         stored = store.find(keys) if store is not None and cache != "refresh" else {}
         rows: list[Row | None] = [
@@ -208,6 +207,7 @@ def _ask_and_score(
         def answered(index: int, prediction: Prediction) -> None:
             if store is not None:
                 store.add(keys[index], prediction)
+                store.commit()
             rows[index] = _score(prompts[index].example, prediction, metrics)
 
         if cache == "only":
@@ -220,6 +220,14 @@ def _ask_and_score(
         if not any(row.prediction.error for row in finished):
             finish()
     return finished
+
+
+def _open_store(engine: Engine) -> Predictions:
+    return Predictions(
+        engine.settings.home / "predictions.db",
+        run_id=engine.run_id,
+        limit_bytes=int(engine.settings.cache_mb * 1_000_000),
+    )
 
 
 def _refuse_missing(model: Model, dataset: Dataset, rows: Sequence[Row | None]) -> None:
@@ -273,26 +281,22 @@ def _keys(
     dataset: Dataset,
     request: Request,
     prompts: Sequence[Prompt],
-) -> tuple[list[str], Callable[[], None]]:
+) -> tuple[list[bytes], Callable[[], None]]:
     """Return the store's key of each prompt, and what to call when all are answered."""
     if store is None:
-        return [""] * len(prompts), lambda: None
+        return [b""] * len(prompts), lambda: None
     generation, finish = None, lambda: None
     if not model.ref.pinned:
         evaluation = digest_of([model.ref.identity(), request.digest, dataset.digest])
         replayed = engine.settings.cache == "only" or engine.settings.gates is not None
-        current = store.generation(
-            evaluation, engine.run_id, model.ref.instance, latest=replayed
-        )
+        current = store.generation(evaluation, model.ref.instance, latest=replayed)
         generation = current
 
         def finish() -> None:
             store.finish(evaluation)
 
-    keys = [
-        prediction_key(model.ref, prompt, generation, sees_example=model.sees_example)
-        for prompt in prompts
-    ]
+    key = key_maker(model.ref, request, generation, sees_example=model.sees_example)
+    keys = [key(prompt) for prompt in prompts]
     return keys, finish
 
 
