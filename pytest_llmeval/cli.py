@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import re
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
+from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.errors import LLMEvalError
+from pytest_llmeval.text import age
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +47,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
+    _add_init(commands)
+    _add_model(commands)
+    _add_gates(commands)
+    _add_cache(commands)
+    _add_sync(commands)
+    return parser
+
+
+def _add_init(commands: Commands) -> None:
     init = commands.add_parser(
         "init",
         help="write a first suite with ten rows, and say what comes next",
@@ -48,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("folder", nargs="?", default=".", type=Path)
     init.set_defaults(run=_init)
 
+
+def _add_model(commands: Commands) -> None:
     model = commands.add_parser("model", help="fetch models that run in this process")
     model_commands = model.add_subparsers(dest="model_command", required=True)
     pull = model_commands.add_parser(
@@ -59,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     pull.add_argument("name", help="smollm2 (135 million parameters, 94 MB)")
     pull.set_defaults(run=_pull)
 
+
+def _add_gates(commands: Commands) -> None:
     gates = commands.add_parser("gates", help="write or compare the gate manifest")
     gate_commands = gates.add_subparsers(dest="gate_command", required=True)
     for name, text in (
@@ -73,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
             "to pytest; without any, evals/ is run.",
         )
         command.set_defaults(run=_gates)
+
+
+def _add_sync(commands: Commands) -> None:
     sync = commands.add_parser(
         "sync",
         help="upload runs to MLflow that could not be uploaded when they ended",
@@ -95,7 +119,70 @@ def _parser() -> argparse.ArgumentParser:
         help="MLflow tracking URI (default: the one that each run has written down)",
     )
     sync.set_defaults(run=_sync)
-    return parser
+
+
+def _add_cache(commands: Commands) -> None:
+    cache = commands.add_parser("cache", help="look after the stored predictions")
+    cache_commands = cache.add_subparsers(dest="cache_command", required=True)
+
+    info = cache_commands.add_parser(
+        "info", help="say what is stored, and how old it is"
+    )
+    info.set_defaults(run=_cache_info)
+
+    clear = cache_commands.add_parser(
+        "clear",
+        help="delete stored predictions",
+        description="Delete stored predictions. The model is asked for them again when "
+        "they are next needed.",
+    )
+    clear.add_argument(
+        "--older-than",
+        type=_duration_s,
+        metavar="AGE",
+        help="only those older than this: 30d, 12h or 90min",
+    )
+    clear.add_argument("--yes", action="store_true", help="do not ask first")
+    clear.set_defaults(run=_cache_clear)
+
+    _add_cache_transfer(cache_commands)
+    for command in cache_commands.choices.values():
+        command.add_argument(
+            "--dir",
+            type=Path,
+            default=Path(".llmeval"),
+            help="folder of the predictions store (default: .llmeval in this folder)",
+        )
+
+
+def _add_cache_transfer(commands: Commands) -> None:
+    for name, run, text, description in (
+        (
+            "export",
+            _cache_export,
+            "write all stored predictions to a file",
+            "Write all stored predictions to a file of JSON lines, compressed when its "
+            "name ends in .gz. Where they are imported, --llmeval-cache only replays "
+            "them.",
+        ),
+        (
+            "import",
+            _cache_import,
+            "add the stored predictions of a file",
+            "Add the predictions of an exported file: all, or none when a line is bad. "
+            "Of two predictions of one request the newer stays.",
+        ),
+    ):
+        command = commands.add_parser(name, help=text, description=description)
+        command.add_argument("file", type=Path)
+        command.set_defaults(run=run)
+
+
+def _duration_s(text: str) -> float:
+    match = re.fullmatch(r"(\d+)(d|h|min)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an age: 30d, 12h or 90min")
+    return int(match[1]) * {"d": 86_400, "h": 3_600, "min": 60}[match[2]]
 
 
 def _init(options: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -128,6 +215,79 @@ def _sync(options: argparse.Namespace, rest: Sequence[str]) -> int:
         warnings.simplefilter("ignore")  # MLflow's own
         done = sync(options.dir, options.runs, options.tracking, _say)
     return 0 if done else 1
+
+
+def _cache_info(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    from pytest_llmeval.cache import describe
+
+    path = _store_path(options)
+    contents = describe(path)
+    _say(f"store        {path.resolve()}")
+    _say(
+        f"size         {contents.size_bytes / 1e6:.1f} MB "
+        "(limit: ini llmeval_cache_size, 1024 MB by default)"
+    )
+    _say(f"holds        {_count(contents.predictions, 'prediction')}")
+    if contents.oldest_at is not None and contents.newest_at is not None:
+        now = time.time()
+        oldest, newest = age(now - contents.oldest_at), age(now - contents.newest_at)
+        _say(f"stored       {oldest} ago (oldest) to {newest} ago (newest)")
+    _say(f"under way    {_count(contents.under_way, 'request')}")
+    return 0
+
+
+def _cache_clear(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    from pytest_llmeval.cache import clear
+    from pytest_llmeval.cache import describe
+
+    path, age_s = _store_path(options), options.older_than
+    before = describe(path).predictions
+    which = "" if age_s is None else f" older than {age(age_s)}"
+    if not (options.yes or _agrees(f"delete predictions{which} of {path}?")):
+        _say("nothing was deleted")
+        return 1
+    deleted = clear(path, older_than_s=age_s)
+    size_mb = describe(path).size_bytes / 1e6
+    _say(f"deleted {deleted:,} of {_count(before, 'prediction')}")
+    _say(f"{path} takes {size_mb:.1f} MB")
+    return 0
+
+
+def _agrees(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise ConfigurationError(f"{question} Nobody is here to ask: say --yes")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _cache_export(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    from pytest_llmeval.cache import export_to
+
+    count = export_to(options.file, _store_path(options))
+    _say(f"exported {_count(count, 'prediction')} to {options.file}")
+    return 0
+
+
+def _cache_import(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    from pytest_llmeval.cache import import_from
+
+    path = _store_path(options)
+    done = import_from(options.file, path)
+    _say(f"imported {_count(done.added, 'prediction')} into {path}")
+    if done.known:
+        _say(f"{_count(done.known, 'prediction')} stood there already")
+    if done.secret:
+        _say(
+            f"{_count(done.secret, 'prediction')} left out: a secret stands in the text"
+        )
+    return 0
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def _store_path(options: argparse.Namespace) -> Path:
+    return Path(options.dir) / "predictions.db"
 
 
 def _say(line: str, stream: object = None) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from typing import TypeAlias
 
 from pytest_llmeval.errors import ConfigurationError
 
@@ -34,6 +36,7 @@ TABLES = (
 BUSY_TIMEOUT_S = 60
 VARIABLES_PER_QUERY = 500
 WAL_PAGES_LIMIT = 16_384
+Values: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 
 class Database:
@@ -85,14 +88,14 @@ class Database:
         execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         execute("COMMIT")
 
-    def run(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def run(self, query: str, values: Values = ()) -> list[tuple[Any, ...]]:
         """Run one statement to its end and return its rows."""
         try:
             return self._connection.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise self._failure(error) from None
 
-    def run_many(self, query: str, rows: Iterable[Sequence[Any]]) -> int:
+    def run_many(self, query: str, rows: Iterable[Values]) -> int:
         """Run one statement for each row; return how many rows it changed."""
         try:
             return self._connection.executemany(query, rows).rowcount

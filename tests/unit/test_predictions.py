@@ -1,5 +1,4 @@
 import os
-import resource
 import signal
 import sqlite3
 import subprocess
@@ -200,6 +199,7 @@ with store:
 
 
 def test_a_full_disk_is_an_error_that_names_the_file_and_keeps_the_rest(path):
+    resource = pytest.importorskip("resource")
     with Predictions(path, run_id="run"):
         pass
 
