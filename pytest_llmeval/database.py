@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ TABLES = (
     ) WITHOUT ROWID""",
 )
 BUSY_TIMEOUT_S = 60
+BUSY_PAUSE_S = 0.01
 VARIABLES_PER_QUERY = 500
 WAL_PAGES_LIMIT = 16_384
 Values: TypeAlias = Sequence[Any] | Mapping[str, Any]
@@ -62,12 +64,28 @@ class Database:
                 isolation_level=None,
                 check_same_thread=False,
             )
-            self._prepare()
+            try:
+                self._prepare_when_free()
+            except BaseException:
+                self.close()
+                raise
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(
                 f"cannot write the predictions store {path}: {error}; choose another "
                 "folder with --llmeval-dir, or do without it with --llmeval-cache off"
             ) from None
+
+    def _prepare_when_free(self) -> None:
+        # SQLite does not wait when several processes switch a new file to WAL.
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            try:
+                return self._prepare()
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > deadline:
+                    raise
+            time.sleep(BUSY_PAUSE_S)
 
     def _prepare(self) -> None:
         execute = self._connection.execute

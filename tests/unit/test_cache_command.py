@@ -12,7 +12,7 @@ from pytest_llmeval.records import Prediction
 from pytest_llmeval.records import Reply
 
 
-K1, K2, K3 = (bytes([i]) * 16 for i in (1, 2, 3))
+K1, K2, K3, K4 = (bytes([i]) * 16 for i in (1, 2, 3, 4))
 FULL = Prediction(
     reply=Reply(text="é\ud800\n😀", prompt_tokens=3, output_tokens=4, cost_usd=0.1),
     latency_ms=1 / 3,
@@ -75,7 +75,9 @@ def test_info_says_what_is_stored_how_old_and_under_way(llmeval, path):
     size_mb = path.stat().st_size / 1e6
 
     with Predictions(path, run_id="other") as other:
-        other.take([K1, K2, K3])
+        other.take([K1, K2, K3, K4])
+        other.add(K4, SHORT)
+        other.commit()
         status, out, _ = llmeval("cache", "info")
 
     assert status == 0
@@ -83,8 +85,8 @@ def test_info_says_what_is_stored_how_old_and_under_way(llmeval, path):
         f"store        {path}",
         f"size         {size_mb:.1f} MB (limit: ini llmeval_cache_size, 1024 MB by "
         "default)",
-        "holds        2 predictions",
-        "stored       12 d ago (oldest) to 3 d ago (newest)",
+        "holds        3 predictions",
+        "stored       12 d ago (oldest) to 0 s ago (newest)",
         "under way    1 request",
     ]
 
@@ -136,6 +138,18 @@ def test_clear_spares_what_is_younger(llmeval, path):
     assert list(found(path, K1, K2)) == [K2]
     with Predictions(path, run_id="run") as opened:
         assert opened.generation("e", None, latest=False) == generation
+
+
+@pytest.mark.parametrize(
+    ("age", "hours"), [("2d", 48.0), ("36h", 36.0), ("90min", 1.5)]
+)
+def test_an_age_is_given_in_days_hours_or_minutes(llmeval, path, age, hours):
+    store(path, {K1: SHORT}, days_old=(hours + 0.01) / 24)
+    store(path, {K2: SHORT}, days_old=(hours - 0.01) / 24)
+
+    llmeval("cache", "clear", f"--older-than={age}", "--yes")
+
+    assert list(found(path, K1, K2)) == [K2]
 
 
 @pytest.mark.parametrize("age", ["30", "d", "1w", "-1d", "1.5h"])

@@ -57,6 +57,22 @@ def test_what_is_stored_is_found_whoever_claimed_it(open_store):
     assert other.take([K1, K2]) == ({K1: ANSWER}, set())
 
 
+def test_what_another_stores_between_looking_and_claiming_is_found(
+    open_store, monkeypatch
+):
+    one, other = open_store(), open_store()
+    transaction = one._database.transaction
+
+    def store_first():
+        other.add(K1, ANSWER)
+        other.commit()
+        return transaction()
+
+    monkeypatch.setattr(one._database, "transaction", store_first)
+
+    assert one.take([K1, K2]) == ({K1: ANSWER}, {K2})
+
+
 def test_released_claims_are_free_and_those_of_others_are_not(open_store):
     one, other, third = open_store(), open_store(), open_store()
     one.take([K1])
