@@ -100,10 +100,8 @@ class Predictions:
     ) -> None:
         try:
             self.release()
-        except (
-            ConfigurationError
-        ):  # most likely what ended the block in the first place
-            if value is None:
+        except ConfigurationError:
+            if value is None:  # else it would hide what ended the block
                 raise
         finally:
             self._owner.end()

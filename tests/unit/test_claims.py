@@ -199,6 +199,8 @@ keys = [i.to_bytes(16, "big") for i in range(count)]
 random.Random(seed).shuffle(keys)
 asked = []
 with Predictions(path, run_id="run") as store:
+    print("ready", flush=True)
+    sys.stdin.readline()
     waiting = keys
     while waiting:
         later = []
@@ -208,6 +210,7 @@ with Predictions(path, run_id="run") as store:
             for key in block:
                 if key in ours:
                     asked.append(key.hex())
+                    time.sleep(0.0005)  # the model; else one process is done first
                     store.add(key, Prediction(reply=Reply(text=key.hex())))
                     store.commit()
             later += [key for key in block if key not in found and key not in ours]
@@ -219,9 +222,18 @@ print(json.dumps(asked))
 """
 
 
+def begin_together(workers):
+    for worker in workers:
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+
+
 def test_four_processes_ask_for_each_of_2000_keys_once(path, start):
     workers = [start(WORKER, path, seed, 2_000) for seed in range(4)]
 
+    begin_together(workers)
     asked = [json.loads(worker.communicate(timeout=60)[0]) for worker in workers]
 
     assert [worker.returncode for worker in workers] == [0] * 4
@@ -242,9 +254,10 @@ def test_after_a_kill_others_go_on_and_repeat_the_request_that_was_under_way(
     path, start
 ):
     workers = [start(KILLED_WORKER, path, random.randrange(99), 500) for _ in range(2)]
+    begin_together(workers)
     lines = [worker.communicate(timeout=60)[0].split("\n") for worker in workers]
     last = start(KILLED_WORKER.replace("100", "-1"), path, 1, 500)
-    lines.append(last.communicate(timeout=60)[0].split("\n"))
+    lines.append(last.communicate("\n", timeout=60)[0].split("\n"))
 
     assert [worker.returncode for worker in workers] == [-signal.SIGKILL] * 2
     assert last.returncode == 0
