@@ -11,11 +11,11 @@ from pytest_llmeval.errors import GateNotPassed
 from pytest_llmeval.errors import MetricError
 from pytest_llmeval.gate import decide_gate
 from pytest_llmeval.gate import explain
-from pytest_llmeval.gate import is_number
 from pytest_llmeval.records import Decision
 from pytest_llmeval.records import Gate
 from pytest_llmeval.records import OnError
 from pytest_llmeval.records import Op
+from pytest_llmeval.records import is_number
 from pytest_llmeval.results import EvalResults
 
 

@@ -1,8 +1,10 @@
-"""Settings of a run: one table of options, one frozen value, and where it came from."""
+"""Settings of a run: one frozen value, and where each part of it came from."""
 
 from __future__ import annotations
 
+import difflib
 import os
+import time
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,142 +13,30 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.options import OPTIONS
+from pytest_llmeval.options import Option
+
+
+Price = tuple[float, float]
+"""US dollars for a million prompt tokens, and for a million output tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """One setting: its names on the command line and in the ini file."""
+class RunStart:
+    """What all processes of a run share from its start."""
 
-    field: str
-    help: str
-    option: str | None = None
-    ini: str | None = None
-    type: type = str
-    choices: tuple[str, ...] = ()
-    least: float | None = None
-    metavar: str | None = None
-    flag: bool = False
+    id: str
+    """Names the run's directory."""
+    at: float
+    """Unix time in seconds."""
+    began: float
+    """The same moment on the system's monotonic clock, which all processes read."""
 
-
-OPTIONS = (
-    Option(
-        field="model",
-        option="--llmeval-model",
-        ini="llmeval_model",
-        metavar="MODEL",
-        help="model under test: gguf:NAME, gguf:/file.gguf, http(s)://host/v1#NAME, "
-        "openai:/NAME, models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/PATH or "
-        "python:module:function",
-    ),
-    Option(
-        field="concurrency",
-        option="--llmeval-concurrency",
-        ini="llmeval_concurrency",
-        type=int,
-        least=1,
-        metavar="N",
-        help="requests in flight at once (default: 32)",
-    ),
-    Option(
-        field="timeout_s",
-        option="--llmeval-timeout",
-        ini="llmeval_timeout",
-        type=float,
-        least=0.001,
-        metavar="SECONDS",
-        help="time-out of one request in seconds (default: 60); a row takes at most "
-        "attempts times this, plus the waits between attempts",
-    ),
-    Option(
-        field="attempts",
-        option="--llmeval-attempts",
-        ini="llmeval_attempts",
-        type=int,
-        least=1,
-        metavar="N",
-        help="times a request is tried before its row is an error (default: 3)",
-    ),
-    Option(
-        field="cache",
-        option="--llmeval-cache",
-        ini="llmeval_cache",
-        choices=("on", "off", "refresh", "only"),
-        help="stored predictions: use and add (on, the default), ignore (off), ask "
-        "again and replace (refresh), or never call the model (only)",
-    ),
-    Option(
-        field="cache_mb",
-        ini="llmeval_cache_size",
-        type=float,
-        least=1,
-        help="size of the predictions store in MB (default: 1024); the oldest stored "
-        "predictions go when it is exceeded",
-    ),
-    Option(
-        field="tracking",
-        option="--llmeval-tracking",
-        ini="llmeval_tracking",
-        metavar="auto|off|URI",
-        help="MLflow: MLFLOW_TRACKING_URI or sqlite:///mlflow.db in the rootdir (auto, "
-        "the default), nothing (off), or this tracking URI",
-    ),
-    Option(
-        field="directory",
-        option="--llmeval-dir",
-        ini="llmeval_dir",
-        metavar="DIR",
-        help="folder for runs and stored predictions (default: ROOTDIR/.llmeval)",
-    ),
-    Option(
-        field="require",
-        option="--llmeval-require",
-        flag=True,
-        help="exit with an error unless the verdict is pass and matches the manifest",
-    ),
-    Option(
-        field="deploy",
-        option="--llmeval-deploy",
-        metavar="TARGET",
-        help="deploy what was evaluated when the verdict is pass: registry:NAME@ALIAS",
-    ),
-    Option(
-        field="gates",
-        option="--llmeval-gates",
-        choices=("update", "diff"),
-        help="rewrite the gate manifest, or show how it would change, from a complete "
-        "run that records gates and does not fail on them (see: llmeval gates)",
-    ),
-    Option(
-        field="confidence",
-        ini="llmeval_confidence",
-        type=float,
-        help="confidence of gates that give none, between 0.5 and 1 (default: none, "
-        "compare the point value)",
-    ),
-    Option(
-        field="manifest",
-        ini="llmeval_manifest",
-        help="file that lists the required gates (default: evals/gates.toml)",
-    ),
-    Option(
-        field="point_gates",
-        ini="llmeval_point_gates",
-        choices=("refuse", "allow"),
-        help="deployment with gates that have no confidence (default: refuse)",
-    ),
-    Option(
-        field="reruns",
-        ini="llmeval_reruns",
-        choices=("block", "allow"),
-        help="verdict when tests were rerun until they passed (default: block)",
-    ),
-    Option(
-        field="deploy_refs",
-        ini="llmeval_deploy_refs",
-        help="git refs, separated by spaces, that may deploy in CI systems other than "
-        "GitHub Actions",
-    ),
-)
+    @classmethod
+    def at_time(cls, at: float, began: float) -> RunStart:
+        """Return the start of a run that began then, with an id for it."""
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(at))
+        return cls(id=f"{stamp}-{os.urandom(3).hex()}", at=at, began=began)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +48,13 @@ class Settings:
     concurrency: int = 32
     timeout_s: float = 60.0
     attempts: int = 3
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    max_requests: int | None = None
+    max_tokens: int | None = None
+    max_cost_usd: float | None = None
+    max_seconds: float | None = None
+    prices: Mapping[str, Price] = field(default_factory=dict)
     cache: str = "on"
     cache_mb: float = 1024.0
     tracking: str = "auto"
@@ -170,6 +67,9 @@ class Settings:
     point_gates: str = "refuse"
     reruns: str = "block"
     deploy_refs: str = ""
+    worker: int = 0
+    """Which of the run's worker processes this is, from 0."""
+    workers: int = 1
     sources: Mapping[str, str] = field(default_factory=dict)
     """For each field that was set: the option or ini name that set it."""
 
@@ -177,6 +77,18 @@ class Settings:
     def home(self) -> Path:
         """The folder for runs and stored predictions."""
         return self.rootdir / self.directory
+
+    @property
+    def share(self) -> int:
+        """This worker's share of the requests that may be in flight, at least one."""
+        return max(1, self.concurrency // self.workers)
+
+    @property
+    def turn_path(self) -> Path | None:
+        """The lock file of those workers that share one request in flight."""
+        if self.workers <= self.concurrency:
+            return None
+        return self.home / "turns" / f"{self.worker % self.concurrency}.lock"
 
     @property
     def tracking_uri(self) -> str:
@@ -192,15 +104,12 @@ class Settings:
         return self.rootdir / self.manifest
 
 
-def build_settings(
-    rootdir: Path, options: Mapping[str, Any], ini: Mapping[str, str]
-) -> Settings:
+def build_settings(rootdir: Path, given: Mapping[str, Any]) -> Settings:
     """Merge command line and ini file, the command line first.
 
     Args:
         rootdir: Folder that relative paths start from.
-        options: Values by option name; None where not given.
-        ini: Values by ini name; an empty string where not given.
+        given: Values by option or ini name; None, False or empty where not given.
 
     Raises:
         ConfigurationError: a value cannot be used.
@@ -208,12 +117,12 @@ def build_settings(
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for option in OPTIONS:
-        name, given = option.option, options.get(option.option or "")
-        if given in (None, False):
-            name, given = option.ini, ini.get(option.ini or "", "").strip() or None
-        if given is not None and name is not None:
-            values[option.field] = _parse(option, name, given)
-            sources[option.field] = name
+        for name in filter(None, (option.option, option.ini)):
+            value = given.get(name)
+            value = value.strip() if isinstance(value, str) else value
+            if value not in (None, False, "") and option.field not in values:
+                values[option.field] = _parse(option, name, value)
+                sources[option.field] = name
     return Settings(rootdir=rootdir, sources=sources, **values)
 
 
@@ -234,7 +143,35 @@ def _parse(option: Option, name: str, given: Any) -> Any:
         raise ConfigurationError(f"{name} = {given!r} must be at least {option.least}")
     if option.field == "confidence":
         check_confidence(value, name)
+    if option.field == "prices":
+        return read_prices(given)
     return value
+
+
+def read_prices(text: str) -> dict[str, Price]:
+    """Read the ini value ``llmeval_prices``: a line for each model.
+
+    Args:
+        text: Lines such as ``gpt-4.1-mini = 0.40 1.60``.
+
+    Raises:
+        ConfigurationError: a line is not of this form.
+    """
+    prices: dict[str, Price] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, _, numbers = line.rpartition("=")
+        try:
+            prompt, output = map(float, numbers.split())
+        except ValueError:
+            prompt = output = -1.0
+        usable = all(0.0 <= dollars < float("inf") for dollars in (prompt, output))
+        if not name.strip() or not usable:
+            raise ConfigurationError(
+                f"llmeval_prices has the line {line!r}; write MODEL = PROMPT OUTPUT, "
+                "in US dollars for a million tokens: gpt-4.1-mini = 0.40 1.60"
+            )
+        prices[name.strip()] = (prompt, output)
+    return prices
 
 
 def check_confidence(value: object, name: str = "confidence") -> float:
@@ -255,7 +192,5 @@ def check_confidence(value: object, name: str = "confidence") -> float:
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """Return ``; did you mean 'x'?`` for the most similar known word, or nothing."""
-    import difflib  # not at the top: the plugin loads this module in every pytest run
-
     match = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {match[0]!r}?" if match else ""

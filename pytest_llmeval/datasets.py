@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -69,14 +73,19 @@ def load_dataset(
     else:
         name = ref.name or (source if isinstance(source, str) else "data")
     ref = DatasetRef(source=source, name=name, columns=columns or ref.columns)
-    rows = hook.pytest_llmeval_load_dataset(ref=ref, settings=settings)
-    if rows is None:
-        raise DataError(
-            f"data={ref.source!r:.200} is nothing that can be read; give a path to a "
-            "csv, tsv, json, jsonl or parquet file, a pandas frame, a list of mappings "
-            "or a DatasetRef"
-        )
-    return _build(name, rows, ref.columns)
+
+    def read() -> Iterable[tuple[str, Mapping[str, Any]]]:
+        rows: Iterable[tuple[str, Mapping[str, Any]]] | None
+        rows = hook.pytest_llmeval_load_dataset(ref=ref, settings=settings)
+        if rows is None:
+            raise DataError(
+                f"data={ref.source!r:.200} is nothing that can be read; give a path to "
+                "a csv, tsv, json, jsonl or parquet file, a pandas frame, a list of "
+                "mappings or a DatasetRef"
+            )
+        return rows
+
+    return _build(name, read, ref.columns)
 
 
 def _find(path: Path, folder: Path | None, rootdir: Path) -> Path:
@@ -90,19 +99,57 @@ def _find(path: Path, folder: Path | None, rootdir: Path) -> Path:
     )
 
 
+Read = Callable[[], Iterable[tuple[str, Mapping[str, Any]]]]
+"""Reads the source from its beginning: where a row stands, and its columns."""
+
+
+class _Examples:
+    """The examples of a dataset, read anew each time, and checked to be the same."""
+
+    def __init__(self, name: str, read: Read, mapping: _Mapping) -> None:
+        self._name, self._read, self.mapping = name, read, mapping
+        self.ids: list[str] = []
+        self.checks = array("Q")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Example]:
+        position = -1
+        for position, (where, record) in enumerate(self._read()):
+            row_hash = hashlib.sha256(canonical(record)).digest()
+            if position >= len(self) or _check(row_hash) != self.checks[position]:
+                raise self._changed(f"{where} is another row now")
+            yield _example(self.ids[position], record, self.mapping, where)
+        if position + 1 < len(self):
+            raise self._changed(f"it has {position + 1} of {len(self)} rows now")
+
+    def _changed(self, what: str) -> DataError:
+        return DataError(
+            f"{self._name} changed while it was evaluated: {what}; run again when "
+            "nothing writes to it",
+            "DATASET_CHANGED",
+        )
+
+
+def _check(row_hash: bytes) -> int:
+    """Return the part of a row's hash that is kept for each row."""
+    return int.from_bytes(row_hash[:8], "big")
+
+
 def _build(
-    name: str,
-    rows: Iterable[tuple[str, Mapping[str, Any]]],
-    columns: Mapping[str, str | Sequence[str]] | None,
+    name: str, read: Read, columns: Mapping[str, str | Sequence[str]] | None
 ) -> Dataset:
-    mapping: _Mapping | None = None
-    examples: list[Example] = []
-    seen: dict[str, str] = {}
+    """Read all rows once: check them, name them, and digest them."""
+    examples: _Examples | None = None
     copies: dict[str, int] = {}
-    total = 0
-    for where, record in rows:
-        if mapping is None:
-            mapping = _choose(record, columns, name, where)
+    seen: set[str] = set()
+    filled: Counter[str] = Counter()
+    total = with_references = 0
+    for where, record in read():
+        if examples is None:
+            examples = _Examples(name, read, _choose(record, columns, name, where))
+        mapping = examples.mapping
         row_hash = hashlib.sha256(canonical(record)).digest()
         total += int.from_bytes(row_hash, "big")
         row_id = _row_id(record, mapping, where)
@@ -112,21 +159,36 @@ def _build(
             if copies[row_id] > 1:
                 row_id = f"{row_id}#{copies[row_id]}"
         if row_id in seen:
-            raise DataError(
-                f"{where}: id {row_id!r} occurs before, at {seen[row_id]}; ids must be "
-                "unique (without an id column, rows are named by their content)",
-                "DUPLICATE_ROWS",
-            )
-        seen[row_id] = where
-        examples.append(_example(row_id, record, mapping, where))
-    if not examples:
+            raise _doubled(row_id, where, read, mapping)
+        seen.add(row_id)
+        example = _example(row_id, record, mapping, where)
+        with_references += bool(example.references)
+        filled.update(column for column in record if not is_missing(record[column]))
+        examples.ids.append(row_id)
+        examples.checks.append(_check(row_hash))
+    if examples is None:
         raise DataError(f"{name} has no rows; an evaluation needs one", "ZERO_ROWS")
-    digest = f"sha256:{total % 2**256:064x}"
     return Dataset(
         name=name,
-        digest=digest,
-        examples=tuple(examples),
-        columns=asdict(mapping) if mapping else {},
+        digest=f"sha256:{total % 2**256:064x}",
+        examples=examples,
+        ids=examples.ids,
+        columns=asdict(examples.mapping),
+        filled=filled,
+        with_references=with_references,
+    )
+
+
+def _doubled(row_id: str, where: str, read: Read, mapping: _Mapping) -> DataError:
+    """Say where an id occurs first."""
+    before = next(
+        (place for place, record in read() if _row_id(record, mapping, "") == row_id),
+        "an earlier row",
+    )
+    return DataError(
+        f"{where}: id {row_id!r} occurs before, at {before}; ids must be unique "
+        "(without an id column, rows are named by their content)",
+        "DUPLICATE_ROWS",
     )
 
 

@@ -4,6 +4,7 @@ LLMEvalError
 ├── ConfigurationError (ValueError)   an option, ini value or argument is wrong
 ├── DataError (ValueError)            a dataset cannot be read as examples
 ├── ModelError (RuntimeError)         a model cannot be loaded, or must not be asked on
+│   ├── ModelRefused                  it refuses our credentials; nobody asks it again
 │   └── CallError                     one request failed; becomes the error of its row
 ├── MetricError (ValueError)          a metric is unknown or cannot be used here
 ├── GateNotPassed (AssertionError)    a gate failed, is inconclusive or in error
@@ -49,6 +50,10 @@ class ModelError(LLMEvalError, RuntimeError):
     """A model cannot be loaded, or must not be asked any more."""
 
     reason = "MODEL_ERROR"
+
+
+class ModelRefused(ModelError):
+    """A model refuses our credentials, so that no request of this run can succeed."""
 
 
 class CallError(ModelError):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_llmeval.records import Decision
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Evidence:
     """Tests as collected and reported, gates as decided."""
 
@@ -37,6 +37,8 @@ class Evidence:
     stopped: str | None = None
     """Why the run ended early, when it did."""
     decisions: list[Decision] = field(default_factory=list)
+    over_budget: str | None = None
+    """What the budget left out, when it was reached."""
     evaluation_errors: list[tuple[str | None, str, str]] = field(default_factory=list)
     """Test, reason and message of evaluations that could not be made."""
     exit_status: int = 0

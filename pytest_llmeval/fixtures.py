@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from pytest_llmeval.errors import LLMEvalError
-from pytest_llmeval.text import safe
 
 
 if TYPE_CHECKING:
+    from pytest_llmeval.config import Settings
     from pytest_llmeval.records import Metric
     from pytest_llmeval.results import EvalResults
     from pytest_llmeval.session import RunRecorder
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 LONGEST_MESSAGE = 4_000
 recorder_key = pytest.StashKey[Callable[[], "RunRecorder"]]()
 """Gives the run's recorder; the first call makes this pytest run an evaluation run."""
-model_key = pytest.StashKey["str | None"]()
+settings_key = pytest.StashKey[Callable[[], "Settings"]]()
+"""Gives the run's settings."""
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def llmeval_model(request: pytest.FixtureRequest) -> Any:
 
     Override it in a suite to return a model string, a callable or a model object.
     """
-    return request.config.stash[model_key]
+    return request.config.stash[settings_key]().model
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def evaluate(
     pytest_llmeval.evaluate does; relative paths start at the test file's folder, then
     at the rootdir. Answers that are stored are not asked for again.
     """
-    recorder = request.config.stash[recorder_key]()
+    recorder = _open_recorder(request)
 
     def evaluate(
         model: Any = None,
@@ -81,6 +82,8 @@ def evaluate(
                 further_metrics=llmeval_metrics,
             )
         except LLMEvalError as error:
+            from pytest_llmeval.text import safe
+
             # The message says it all; our own frames would bury it. It may quote data.
             error.args = (safe(error, LONGEST_MESSAGE), *error.args[1:])
             raise error.with_traceback(None) from None
@@ -94,9 +97,18 @@ def mlflow_run(request: pytest.FixtureRequest) -> Iterator[Any]:
 
     The first evaluate() of the test is logged to this run.
     """
-    recorder = request.config.stash[recorder_key]()
+    recorder = _open_recorder(request)
     try:
         with recorder.tracked_child(request.node.nodeid) as run:
             yield run
     except LLMEvalError as error:
         raise error.with_traceback(None) from None  # as in evaluate()
+
+
+def _open_recorder(request: pytest.FixtureRequest) -> RunRecorder:
+    try:
+        return request.config.stash[recorder_key]()
+    except LLMEvalError as error:
+        from pytest_llmeval.text import safe
+
+        pytest.fail(safe(error, LONGEST_MESSAGE), pytrace=False)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 import math
-import numbers
 import operator
+import time
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeGuard
+from typing import NamedTuple
 from typing import get_args
 
 from pytest_llmeval import stats
@@ -19,15 +20,21 @@ from pytest_llmeval.config import nearest
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.records import OPS
 from pytest_llmeval.records import Decision
+from pytest_llmeval.records import Example
 from pytest_llmeval.records import Gate
 from pytest_llmeval.records import Metric
 from pytest_llmeval.records import OnError
 from pytest_llmeval.records import Row
 from pytest_llmeval.records import WorstRow
 from pytest_llmeval.records import canonical
+from pytest_llmeval.records import is_finite
 from pytest_llmeval.records import is_missing
+from pytest_llmeval.records import is_number
+from pytest_llmeval.records import is_range
 from pytest_llmeval.results import EvalResults
 from pytest_llmeval.results import number
+from pytest_llmeval.text import age
+from pytest_llmeval.text import first_few
 from pytest_llmeval.text import one_line
 from pytest_llmeval.text import safe
 
@@ -66,10 +73,12 @@ def decide_gate(results: EvalResults, gate: Gate) -> Decision:
         status="error",
         reason="",
         cached=results.cached,
+        oldest_reply=results.oldest_reply,
         model=results.model,
         dataset=results.dataset.name,
         dataset_digest=results.dataset.digest,
-        rows=len(results.dataset.examples),
+        rows=len(results.dataset.ids),
+        errors=len(results.columns.failed),
         request_digest=results.request.digest,
     )
     try:
@@ -86,27 +95,28 @@ def _decide(results: EvalResults, gate: Gate, blank: Decision) -> Decision:
     _check_gate(gate)
     _check_rows(gate)
     metric = _metric(results, gate)
-    rows = _select(results, gate)
-    if gate.min_rows is not None and len(rows) < gate.min_rows:
+    positions = _select(results, gate)
+    if gate.min_rows is not None and len(positions) < gate.min_rows:
         raise _Undecidable(
-            "TOO_FEW_ROWS", f"{len(rows)} rows, and min_rows={gate.min_rows}"
+            "TOO_FEW_ROWS", f"{len(positions)} rows, and min_rows={gate.min_rows}"
         )
-    if metric.name == "latency_ms" and any(row.prediction.stored_at for row in rows):
+    stored_at = results.columns.numbers["stored_at"]
+    if metric.name == "latency_ms" and any(stored_at[at] > 0 for at in positions):
         raise _Undecidable(
             "CACHED_LATENCY",
             "some replies come from the predictions store, so their latency is not of "
             "this run; ask again with --llmeval-cache refresh",
         )
     bounds = _bounds(gate, metric)
-    kept, errors = _apply_error_policy(rows, gate, metric, bounds)
-    blank = replace(blank, n=len(kept), errors=errors, rows=len(rows))
+    kept, errors = _apply_error_policy(results, positions, gate, metric, bounds)
+    blank = replace(blank, n=len(kept.positions), errors=errors, rows=len(positions))
     if metric.score is None or metric.aggregate is not None:
-        return _decide_corpus(kept, gate, metric, blank)
-    scores = [score for _, score in kept]
-    _check_range(kept, bounds, gate)
+        return _decide_corpus(results, kept, gate, metric, blank)
+    _check_range(results, kept, bounds, gate)
+    scores = kept.scores
     value = row_mean = stats.mean(scores)
     if gate.cluster is not None:
-        scores = _cluster_means(kept, gate.cluster)
+        scores = _cluster_means(results, kept, gate.cluster)
         value = stats.mean(scores)
     blank = replace(
         blank, value=value, row_mean=row_mean if gate.cluster else None, n=len(scores)
@@ -115,20 +125,14 @@ def _decide(results: EvalResults, gate: Gate, blank: Decision) -> Decision:
     decision = decided(scores, gate, blank, bounds)
     if decision.status == "pass":
         return decision
-    return replace(decision, worst=_worst(kept, gate.op, bounds))
+    return replace(decision, worst=_worst(results, kept, gate.op, bounds))
 
 
-def is_number(value: object) -> TypeGuard[float]:
-    """Return whether a value is a real number; numpy's are, a bool is not."""
-    return not isinstance(value, bool) and isinstance(value, numbers.Real)
+class _Kept(NamedTuple):
+    """The rows that count, and the scores that they count with."""
 
-
-def is_finite(value: object) -> TypeGuard[float]:
-    """Return whether a value is a number that a float can hold."""
-    try:
-        return is_number(value) and math.isfinite(value)
-    except OverflowError:
-        return False
+    positions: Sequence[int]
+    scores: Sequence[float]
 
 
 def _check_gate(gate: Gate) -> None:
@@ -212,45 +216,46 @@ def _metric(results: EvalResults, gate: Gate) -> Metric:
     return results.definitions[gate.metric]
 
 
-def _select(results: EvalResults, gate: Gate) -> list[Row]:
-    rows = list(results.rows)
-    expected = [example.id for example in results.dataset.examples]
-    found = Counter(row.example.id for row in rows)
-    if found != Counter(expected):
-        missing = [row_id for row_id in expected if row_id not in found]
-        doubled = [row_id for row_id, times in found.items() if times > 1]
-        raise _Undecidable(
-            "ROWS_MISSING" if missing or not doubled else "DUPLICATE_ROWS",
-            f"the results have {len(rows)} rows and the dataset {len(expected)}; "
-            f"missing: {_name_ids(missing)}; more than once: {_name_ids(doubled)}",
-        )
-    for column, wanted in (gate.where or {}).items():
-        if not any(column in row.example.metadata for row in rows):
+def _select(results: EvalResults, gate: Gate) -> Sequence[int]:
+    """Return the positions of the rows that the gate is about."""
+    _check_ids(results)
+    positions: Sequence[int] = range(len(results.dataset.ids))
+    if not gate.where:
+        return positions
+    for column in gate.where:
+        if column not in results.dataset.filled:
             raise _Undecidable(
                 "ZERO_ROWS", f"where= names a column {column!r} that the data lacks"
             )
-        rows = [
-            row
-            for row in rows
-            if not is_missing(row.example.metadata.get(column))
-            and canonical(row.example.metadata[column]) == canonical(wanted)
-        ]
-    if not rows:
+    wanted = {column: canonical(value) for column, value in gate.where.items()}
+    examples = (row.example for row in results.rows)
+    positions = [at for at, one in enumerate(examples) if _matches(one, wanted)]
+    if not positions:
         raise _Undecidable("ZERO_ROWS", f"no row has {gate.where!r}")
-    return rows
+    return positions
 
 
-def is_range(bounds: object) -> TypeGuard[tuple[float, float]]:
-    """Return whether a value is a pair of finite numbers, the lower one first."""
-    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
-        return False
-    low, high = bounds
-    return is_finite(low) and is_finite(high) and bool(low < high)
+def _check_ids(results: EvalResults) -> None:
+    """Refuse rows that are not exactly those of the dataset."""
+    ids, expected = results.columns.ids, results.dataset.ids
+    if ids is expected or Counter(ids) == Counter(expected):
+        return
+    found = Counter(ids)
+    missing = [row_id for row_id in expected if row_id not in found]
+    doubled = [row_id for row_id, times in found.items() if times > 1]
+    raise _Undecidable(
+        "ROWS_MISSING" if missing or not doubled else "DUPLICATE_ROWS",
+        f"the results have {len(ids)} rows and the dataset {len(expected)}; missing: "
+        f"{first_few(missing)}; more than once: {first_few(doubled)}",
+    )
 
 
-def _name_ids(ids: Sequence[str]) -> str:
-    named = ", ".join(one_line(row_id, 60) for row_id in ids[:NAMED_ROWS])
-    return f"{named} …" if len(ids) > NAMED_ROWS else named or "none"
+def _matches(example: Example, wanted: Mapping[str, bytes]) -> bool:
+    return all(
+        not is_missing(example.metadata.get(column))
+        and canonical(example.metadata[column]) == value
+        for column, value in wanted.items()
+    )
 
 
 def _bounds(gate: Gate, metric: Metric) -> tuple[float, float] | None:
@@ -286,27 +291,31 @@ def _bounds(gate: Gate, metric: Metric) -> tuple[float, float] | None:
 
 
 def _apply_error_policy(
-    rows: Sequence[Row],
+    results: EvalResults,
+    positions: Sequence[int],
     gate: Gate,
     metric: Metric,
     bounds: tuple[float, float] | None,
-) -> tuple[list[tuple[Row, float]], int]:
-    """Return rows with the scores that count, and how many rows had an error."""
-    good = [row for row in rows if not row.errors]
-    bad = [row for row in rows if row.errors]
-    kept = [(row, row.scores.get(metric.name, 0.0)) for row in good]
+) -> tuple[_Kept, int]:
+    """Return the rows that count, and how many rows had an error."""
+    failed = set(results.columns.failed)
+    bad = [at for at in positions if at in failed]
+    good = [at for at in positions if at not in failed] if bad else positions
+    scores = results.columns.scores.get(metric.name)
+    kept = _Kept(good, [scores[at] for at in good] if scores is not None else [])
     if not bad:
         return kept, 0
+    named = _name_errors([results.rows[at] for at in bad[:NAMED_ROWS]], len(bad))
     if gate.on_error == "exclude" and gate.max_error_rate is not None:
-        rate = len(bad) / len(rows)
+        rate = len(bad) / len(positions)
         if rate > gate.max_error_rate:
             raise _Undecidable(
                 "TOO_MANY_ERRORS",
-                f"{len(bad)} of {len(rows)} rows are in error, {rate:.3g} of them, and "
-                f"max_error_rate={gate.max_error_rate:g}: {_name_errors(bad)}",
+                f"{len(bad)} of {len(positions)} rows are in error, {rate:.3g} of "
+                f"them, and max_error_rate={gate.max_error_rate:g}: {named}",
             )
-        if not kept:
-            raise _Undecidable("ZERO_ROWS", f"no row is left: {_name_errors(bad)}")
+        if not good:
+            raise _Undecidable("ZERO_ROWS", f"no row is left: {named}")
         return kept, len(bad)
     if gate.on_error == "worst":
         if bounds is None or metric.aggregate is not None:
@@ -315,58 +324,67 @@ def _apply_error_policy(
                 f'on_error="worst" needs the range of {metric.name}: give bounds=',
             )
         worst = bounds[1] if gate.op in ("<=", "<") else bounds[0]
-        return kept + [(row, worst) for row in bad], len(bad)
-    kinds = {error.kind for row in bad for error in row.errors}
-    known = {"not_finite": "NOT_FINITE", "bad_type": "BAD_TYPE"}
-    reason = next((known[k] for k in sorted(kinds) if k in known), "ROWS_MISSING")
+        return _Kept([*good, *bad], [*kept.scores, *[worst] * len(bad)]), len(bad)
     raise _Undecidable(
-        reason,
-        f"{len(bad)} of {len(rows)} rows could not be evaluated, so {metric.name} has "
-        f"no honest value: {_name_errors(bad)}. Run the same command again to ask only "
-        'for those, or decide what they count for with on_error="worst"',
+        _error_reason(results, bad),
+        f"{len(bad)} of {len(positions)} rows could not be evaluated, so {metric.name} "
+        f"has no honest value: {named}. Run the same command again to ask only for "
+        'those, or decide what they count for with on_error="worst"',
     )
 
 
-def _name_errors(rows: Sequence[Row]) -> str:
+def _error_reason(results: EvalResults, bad: Sequence[int]) -> str:
+    known = {"budget": "BUDGET", "not_finite": "NOT_FINITE", "bad_type": "BAD_TYPE"}
+    if known.keys().isdisjoint(results.columns.kinds):
+        return "ROWS_MISSING"
+    kinds = {error.kind for at in bad for error in results.rows[at].errors}
+    return next((known[kind] for kind in known if kind in kinds), "ROWS_MISSING")
+
+
+def _name_errors(rows: Sequence[Row], count: int) -> str:
     named = "; ".join(
         f"{one_line(row.example.id, 60)} ({row.errors[0].kind}: "
         f"{one_line(row.errors[0].message)})"
-        for row in rows[:NAMED_ROWS]
+        for row in rows
     )
-    more = len(rows) - NAMED_ROWS
+    more = count - len(rows)
     return f"{named}; and {more} more" if more > 0 else named
 
 
 def _check_range(
-    kept: Sequence[tuple[Row, float]], bounds: tuple[float, float] | None, gate: Gate
+    results: EvalResults,
+    kept: _Kept,
+    bounds: tuple[float, float] | None,
+    gate: Gate,
 ) -> None:
-    if bounds is None:
+    if bounds is None or bounds[0] <= min(kept.scores) <= max(kept.scores) <= bounds[1]:
         return
-    for row, score in kept:
+    for at, score in zip(*kept, strict=True):
         if not bounds[0] <= score <= bounds[1]:
             raise _Undecidable(
                 "OUT_OF_RANGE",
-                f"row {one_line(row.example.id, 60)} has {gate.metric} = {score!r}, "
-                f"outside the range {bounds[0]:g} to {bounds[1]:g}",
+                f"row {one_line(results.columns.ids[at], 60)} has {gate.metric} = "
+                f"{score!r}, outside the range {bounds[0]:g} to {bounds[1]:g}",
             )
 
 
-def _cluster_means(kept: Sequence[tuple[Row, float]], column: str) -> list[float]:
+def _cluster_means(results: EvalResults, kept: _Kept, column: str) -> list[float]:
     clusters: dict[bytes, list[float]] = {}
-    for row, score in kept:
-        if is_missing(row.example.metadata.get(column)):
+    for at, score in zip(*kept, strict=True):
+        example = results.rows[at].example
+        if is_missing(example.metadata.get(column)):
             raise _Undecidable(
                 "ROWS_MISSING",
-                f"row {one_line(row.example.id, 60)} has no column {column!r}, which "
+                f"row {one_line(example.id, 60)} has no column {column!r}, which "
                 "cluster= names",
             )
-        name = canonical(row.example.metadata[column])
+        name = canonical(example.metadata[column])
         clusters.setdefault(name, []).append(score)
     return [stats.mean(scores) for scores in clusters.values()]
 
 
 def _decide_corpus(
-    kept: Sequence[tuple[Row, float]], gate: Gate, metric: Metric, blank: Decision
+    results: EvalResults, kept: _Kept, gate: Gate, metric: Metric, blank: Decision
 ) -> Decision:
     if gate.confidence is not None or gate.cluster is not None:
         raise _Undecidable(
@@ -377,9 +395,10 @@ def _decide_corpus(
         )
     if metric.aggregate is None:
         raise _Undecidable("METRIC_MISSING", f"{metric.name} has no aggregate")
+    rows = [results.rows[at] for at in kept.positions]
     try:
         value = metric.aggregate(
-            [row.prediction for row, _ in kept], [row.example for row, _ in kept]
+            [row.prediction for row in rows], [row.example for row in rows]
         )
     except Exception as error:  # the metric may be the user's
         message = f"{metric.name} raised {type(error).__name__}: {error}"
@@ -461,16 +480,15 @@ def _rows_needed(
 
 
 def _worst(
-    kept: Sequence[tuple[Row, float]], op: str, bounds: tuple[float, float] | None
+    results: EvalResults, kept: _Kept, op: str, bounds: tuple[float, float] | None
 ) -> tuple[WorstRow, ...]:
     """Return the rows to look at first; a row with the best score is none of them."""
     highest_first = op in ("<=", "<")
     best = bounds[not highest_first] if bounds else None
-    ordered = sorted(
-        (pair for pair in kept if pair[1] != best),
-        key=lambda pair: pair[1],
-        reverse=highest_first,
-    )
+    pick = heapq.nlargest if highest_first else heapq.nsmallest
+    pairs = (pair for pair in zip(*kept, strict=True) if pair[1] != best)
+    worst = pick(WORST_SHOWN, pairs, key=lambda pair: pair[1])
+    rows = [(results.rows[at], score) for at, score in worst]
     return tuple(
         WorstRow(
             id=row.example.id,
@@ -479,7 +497,7 @@ def _worst(
             got=row.prediction.text,
             score=score,
         )
-        for row, score in ordered[:WORST_SHOWN]
+        for row, score in rows
     )
 
 
@@ -560,7 +578,10 @@ def _evidence(decision: Decision) -> str:
         policy = "counted at the worst" if gate.on_error == "worst" else "left out"
         parts.append(f"{decision.errors} rows in error {policy}")
     if decision.cached:
-        parts.append(f"{decision.cached} stored replies")
+        old = ""
+        if decision.oldest_reply is not None:
+            old = f" up to {age(time.time() - decision.oldest_reply)} old"
+        parts.append(f"{decision.cached} stored replies{old}")
     return ", ".join(parts)
 
 

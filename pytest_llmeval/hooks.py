@@ -39,7 +39,9 @@ def pytest_llmeval_load_dataset(
 ) -> Iterable[tuple[str, Mapping[str, Any]]] | None:
     """Read a dataset's rows in order.
 
-    Called once per evaluation, in the process that evaluates; the first result wins.
+    Called two times or more per evaluation, in the process that evaluates; the first
+    result wins. Each call reads from the beginning and gives the same rows, which is
+    checked: so a dataset need not fit into memory.
 
     Args:
         ref: What the suite gave as ``data=``; a relative path is already resolved.

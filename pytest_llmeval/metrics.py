@@ -125,7 +125,7 @@ def regex_match(pattern: str, *, name: str = "regex_match") -> Metric:
     def matches(prediction: Prediction, example: Example) -> float:
         return float(compiled.search(prediction.text) is not None)
 
-    return Metric(name=name, score=matches, range=UNIT, source="re.search")
+    return Metric(name=name, score=matches, range=UNIT, inline=True, source="re.search")
 
 
 def _matches_reference(got: str, wanted: str) -> float:
@@ -192,6 +192,7 @@ def rouge(
         score=score,
         range=UNIT,
         needs_references=True,
+        inline=tokenizer is None or isinstance(tokenizer, str),
         source="Lin 2004; rouge-score 0.1.2",
     )
 
@@ -241,6 +242,7 @@ def _of_rows(name: str, score: Callable[[str, str], float], source: str) -> Metr
         score=_best(score),
         range=UNIT,
         needs_references=True,
+        inline=True,
         source=source,
     )
 
@@ -300,18 +302,24 @@ def built_in_metrics() -> dict[str, Metric]:
             "Popović 2015; sacrebleu corpus_chrf with its defaults, 0 to 100",
         ),
         Metric(
-            name="json_valid", score=_json_valid, range=UNIT, source="strict RFC 8259"
+            name="json_valid",
+            score=_json_valid,
+            range=UNIT,
+            inline=True,
+            source="strict RFC 8259",
         ),
         Metric(
             name="latency_ms",
             score=_latency_ms,
             higher_is_better=False,
+            inline=True,
             source="milliseconds from request to whole reply",
         ),
         Metric(
             name="output_tokens",
             score=_output_tokens,
             higher_is_better=False,
+            inline=True,
             source="as the model reports them",
         ),
     ]

@@ -176,7 +176,7 @@ class Predictions:
             cost_usd,
             latency_ms,
             queue_ms,
-            attempts,
+            _,
             run_id,
             stored_at,
         ) = row
@@ -189,7 +189,7 @@ class Predictions:
             ),
             latency_ms=latency_ms,
             queue_ms=queue_ms,
-            attempts=attempts,
+            attempts=0,
             stored_at=None if run_id == self._run_id else stored_at,
         )
 
@@ -243,15 +243,15 @@ class Predictions:
         self._database.run_many("DELETE FROM claims WHERE owner = ?", dead)
         return living
 
-    def add(self, key: bytes, prediction: Prediction) -> None:
-        """Store one prediction with the next `commit`.
+    def add(self, key: bytes, prediction: Prediction) -> bool:
+        """Store one prediction with the next `commit`; return whether it is stored.
 
         Errors, empty replies and secrets are never stored; their claims end.
         """
         reply = prediction.reply
         if reply is None or not reply.text or self._redact(reply.text) != reply.text:
             self._unanswered.append((key, self._owner.name))
-            return
+            return False
         row = (
             key,
             reply.text.encode("utf-8", "surrogatepass"),
@@ -265,6 +265,7 @@ class Predictions:
             time.time(),
         )
         self._added.append(row)
+        return True
 
     def commit(self) -> None:
         """Write what was added, all of it or nothing; sync it at most once a second."""

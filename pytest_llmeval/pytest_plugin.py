@@ -9,8 +9,11 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shlex
+import time
 from contextlib import contextmanager
 from contextlib import nullcontext
+from dataclasses import asdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -23,17 +26,14 @@ try:
     importlib.metadata.version(CLASH)
 except importlib.metadata.PackageNotFoundError:
     _clashes = False
-    from pytest_llmeval.config import OPTIONS
-    from pytest_llmeval.config import Settings
-    from pytest_llmeval.config import build_settings
-    from pytest_llmeval.errors import ConfigurationError
     from pytest_llmeval.evidence import Evidence
     from pytest_llmeval.fixtures import evaluate
     from pytest_llmeval.fixtures import llmeval_metrics
     from pytest_llmeval.fixtures import llmeval_model
     from pytest_llmeval.fixtures import mlflow_run
-    from pytest_llmeval.fixtures import model_key
     from pytest_llmeval.fixtures import recorder_key
+    from pytest_llmeval.fixtures import settings_key
+    from pytest_llmeval.options import OPTIONS
 
     __all__ = ["evaluate", "llmeval_metrics", "llmeval_model", "mlflow_run"]
 else:
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from collections.abc import Iterator
 
+    from pytest_llmeval.config import RunStart
+    from pytest_llmeval.config import Settings
     from pytest_llmeval.session import RunRecorder
 
 
@@ -55,7 +57,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options and ini values of `config.OPTIONS`."""
+    """Add the options and ini values of the table of options."""
     if _clashes:
         raise pytest.UsageError(
             "the packages pytest-llmeval-gate and pytest-llmeval are both installed, "
@@ -89,56 +91,92 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check the settings and follow the run."""
-    try:
-        settings = build_settings(
-            config.rootpath,
-            {
-                option.option: config.getoption(_dest(option.option))
-                for option in OPTIONS
-                if option.option is not None
-            },
-            {option.ini: config.getini(option.ini) for option in OPTIONS if option.ini},
-        )
-    except ConfigurationError as error:
-        raise pytest.UsageError(f"llmeval: {error}") from None
-    is_worker = hasattr(config, "workerinput")
-    distributes = bool(getattr(config.option, "tx", None)) and not is_worker
-    asked = settings.deploy or settings.require or settings.gates
-    if distributes and asked:
+    """Check what is set, and follow the run."""
+    plugin = LLMEvalPlugin(config)
+    if any(plugin.given.values()):
+        plugin.settings()
+    distributes = bool(getattr(config.option, "tx", None)) and not plugin.is_worker
+    if distributes and plugin.asked:
         raise pytest.UsageError(
             "llmeval: --llmeval-deploy, --llmeval-require and --llmeval-gates need all "
             "gates in one process: run without -n"
         )
-    plugin = LLMEvalPlugin(config, settings, is_worker=is_worker)
-    config.stash[model_key] = settings.model
+    config.stash[settings_key] = plugin.settings
     config.stash[recorder_key] = plugin.open_recorder
-    if config.pluginmanager.register(plugin, "llmeval-run") is None and asked:
+    if config.pluginmanager.register(plugin, "llmeval-run") is None and plugin.asked:
         raise pytest.UsageError(
             "llmeval: -p no:llmeval-run leaves nothing that could decide a verdict"
         )
 
 
-class LLMEvalPlugin:
-    """Follows one pytest session and hands what it sees to the run's recorder."""
+def _given(config: pytest.Config) -> dict[str, Any]:
+    """Return what stands on the command line and in the ini file, by its name."""
+    options = {o.option: config.getoption(_dest(o.option)) for o in OPTIONS if o.option}
+    return options | {o.ini: config.getini(o.ini) for o in OPTIONS if o.ini}
 
-    def __init__(
-        self, config: pytest.Config, settings: Settings, *, is_worker: bool
-    ) -> None:
-        self._config, self._settings, self._is_worker = config, settings, is_worker
+
+class LLMEvalPlugin:
+    """Follows one pytest session and hands what it sees to the run's recorder.
+
+    Settings and recorder are made when they are first needed: most sessions evaluate
+    nothing.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config, self.given = config, _given(config)
+        self._worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+        self.is_worker = self._worker is not None
+        self.asked = any(
+            self.given[f"--llmeval-{name}"] for name in ("deploy", "require", "gates")
+        )
+        self._began = (time.time(), time.monotonic())
+        self._settings: Settings | None = None
+        self._start: RunStart | None = None
         option = config.option
         names = ("collectonly", "setuponly", "setupplan", "showfixtures")
         partial = _partial(config)
         self._evidence = Evidence(
             executed=not any(getattr(option, name, False) for name in names),
             partial=partial,
-            selection=partial or _narrowed(config, settings),
-            reruns_allowed=settings.reruns == "allow",
+            selection=partial,
         )
         self._recorder: RunRecorder | None = None
         self._session: pytest.Session | None = None
         self._worker_gates = False
         self._finished = False
+
+    def settings(self) -> Settings:
+        """Return the run's settings.
+
+        Raises:
+            UsageError: one of them cannot be used.
+        """
+        if self._settings is None:
+            from pytest_llmeval.config import build_settings
+            from pytest_llmeval.errors import ConfigurationError
+
+            try:
+                settings = build_settings(self._config.rootpath, self.given)
+            except ConfigurationError as error:
+                raise pytest.UsageError(f"llmeval: {error}") from None
+            if self._worker is not None:
+                number = int(self._worker["workerid"].removeprefix("gw"))
+                count = self._worker["workercount"]
+                settings = replace(settings, worker=number, workers=count)
+            self._settings = settings
+        return self._settings
+
+    @property
+    def start(self) -> RunStart:
+        """When the run began, and its id; a worker's are those of its controller."""
+        if self._start is None:
+            from pytest_llmeval.config import RunStart
+
+            if self._worker is not None:
+                self._start = RunStart(**self._worker["llmeval"])
+            else:
+                self._start = RunStart.at_time(*self._began)
+        return self._start
 
     def open_recorder(self) -> RunRecorder:
         """Return the recorder; the first call makes this an evaluation run."""
@@ -146,19 +184,24 @@ class LLMEvalPlugin:
             from pytest_llmeval.report import ProgressLine
             from pytest_llmeval.session import RunRecorder
 
+            settings, evidence = self.settings(), self._evidence
+            evidence.reruns_allowed = settings.reruns == "allow"
+            if evidence.selection is None:
+                evidence.selection = _narrowed(self._config, settings)
             reporter = self._config.pluginmanager.get_plugin("terminalreporter")
             progress = None
-            if reporter is not None and not self._is_worker:
+            if reporter is not None and not self.is_worker:
                 progress = ProgressLine(self._write, is_terminal=reporter.isatty)
             self._recorder = RunRecorder(
-                self._settings,
+                settings,
                 self._config.pluginmanager,
-                evidence=self._evidence,
+                evidence=evidence,
                 say=self._say,
                 progress=progress,
                 signing_key=self._config.stash.get(_signing_key, None),
                 command=f"pytest {shlex.join(self._config.invocation_params.args)}",
-                is_worker=self._is_worker,
+                run=self.start,
+                is_worker=self.is_worker,
             )
         return self._recorder
 
@@ -179,11 +222,17 @@ class LLMEvalPlugin:
                 reporter.ensure_newline()
                 reporter.write_line(line, **_markup(status))
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell an xdist worker which run it is part of."""
+        node.workerinput["llmeval"] = asdict(self.start)
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         self._session = session
-        settings = self._settings
-        if settings.deploy or settings.require or settings.gates:
+        if self.asked:
+            from pytest_llmeval.errors import ConfigurationError
+
             try:
                 self.open_recorder()
             except ConfigurationError as error:
@@ -232,7 +281,7 @@ class LLMEvalPlugin:
                 "llmeval: gates were decided in xdist workers, so no verdict is "
                 "written; run without -n for one"
             )
-        if self._evidence.decisions and not self._is_worker:
+        if self._evidence.decisions and not self.is_worker:
             from pytest_llmeval.report import gate_lines
 
             terminalreporter.write_sep("=", "llmeval gates")

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import numbers
 from collections.abc import Awaitable
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from typing import Literal
 from typing import Protocol
+from typing import TypeGuard
 from typing import get_args
 
 
@@ -37,17 +40,20 @@ def canonical(value: object) -> bytes:
     float without a fraction is an integer, so that one table read by two engines has
     one digest.
     """
-    return json.dumps(
-        plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False
-    ).encode("ascii")
+    return _encode(plain(value)).encode("ascii")
+
+
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), allow_nan=False
+).encode
 
 
 def plain(value: object) -> Any:
     """Return a value as JSON builtins, in the one form of `canonical`."""
+    if isinstance(value, (str, bool)):  # first, because most values are text
+        return value
     if is_missing(value):
         return None
-    if isinstance(value, (str, bool)):
-        return value
     if isinstance(value, Mapping):
         items = ((str(key), plain(item)) for key, item in value.items())
         return {key: item for key, item in items if item is not None}
@@ -66,9 +72,32 @@ def plain(value: object) -> Any:
 
 def is_missing(value: object) -> bool:
     """Return whether a cell has no value: None, NaN, and what pandas has for them."""
+    if isinstance(value, str):
+        return False
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, numbers.Real) and bool(value != value)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a value is a real number; numpy's are, a bool is not."""
+    return not isinstance(value, bool) and isinstance(value, numbers.Real)
+
+
+def is_finite(value: object) -> TypeGuard[float]:
+    """Return whether a value is a number that a float can hold."""
+    try:
+        return is_number(value) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def is_range(bounds: object) -> TypeGuard[tuple[float, float]]:
+    """Return whether a value is a pair of finite numbers, the lower one first."""
+    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
+        return False
+    low, high = bounds
+    return is_finite(low) and is_finite(high) and bool(low < high)
 
 
 def digest_of(value: object) -> str:
@@ -111,9 +140,17 @@ class Dataset:
     name: str
     digest: str
     """Covers every column of every row, in any order."""
-    examples: tuple[Example, ...]
+    examples: Iterable[Example]
+    """In order, and as often as it is iterated: read anew from the source, so that a
+    dataset need not fit into memory."""
+    ids: Sequence[str]
+    """One for each example, in the same order."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Which column is which, as given or found."""
+    filled: Mapping[str, int] = field(default_factory=dict)
+    """How many rows have a value, by column."""
+    with_references: int = 0
+    """How many examples have at least one reference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,8 +259,9 @@ class Prediction:
     queue_ms: float | None = None
     """From taking the row up to sending the last attempt."""
     attempts: int = 1
+    """Requests that were sent for it now; 0 when its reply was stored."""
     stored_at: float | None = None
-    """Unix time in seconds of the original call when it came from the store."""
+    """Unix time in seconds of the original call when it is of an earlier run."""
 
     @property
     def text(self) -> str:
@@ -242,22 +280,24 @@ class Row:
     errors: tuple[RowError, ...] = ()
     """Errors of the prediction and of scorers."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the row as builtins, for JSON lines."""
-        reply = self.prediction.reply
-        return {
-            "id": self.example.id,
-            "input": self.example.input,
-            "references": list(self.example.references),
-            "prediction": reply.text if reply else None,
-            "error": "; ".join(f"{e.kind}: {e.message}" for e in self.errors) or None,
-            "scores": dict(self.scores),
-            "latency_ms": self.prediction.latency_ms,
-            "attempts": self.prediction.attempts,
-            "stored_at": self.prediction.stored_at,
-            "prompt_tokens": reply.prompt_tokens if reply else None,
-            "output_tokens": reply.output_tokens if reply else None,
-        }
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What an evaluation took, stored replies apart; None where it is not known."""
+
+    requests: int
+    """Sent to the model, further attempts included."""
+    rows: int
+    """Rows that a request was sent for."""
+    prompt_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
+    """US dollars; None unless every reply's cost is known."""
+    latency_p50_ms: float | None
+    """From sending the last attempt to the whole reply."""
+    latency_p95_ms: float | None
+    queue_p95_ms: float | None
+    """From taking a row up to sending its last attempt: waits and failed attempts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +315,9 @@ class Metric:
     range: tuple[float, float] | None = None
     """Lowest and highest possible score; None when there is no bound."""
     needs_references: bool = False
+    inline: bool = False
+    """Whether a score takes well below a millisecond and never blocks, so that it is
+    computed between requests; others are computed in threads, several at once."""
     source: str = ""
     """Paper or reference implementation, with its version."""
 
@@ -355,7 +398,9 @@ class Decision:
     n: int = 0
     errors: int = 0
     cached: int = 0
-    """Rows whose reply came from the predictions store."""
+    """Rows whose reply is of an earlier run, from the predictions store."""
+    oldest_reply: float | None = None
+    """Unix time in seconds of the oldest of them."""
     rows_needed: int | None = None
     """About how many rows like these would decide an inconclusive gate."""
     at_worst: Status | None = None

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_llmeval.records import Decision
+from pytest_llmeval.results import EvalResults
 from pytest_llmeval.results import interval
 from pytest_llmeval.results import number
+from pytest_llmeval.text import age
 from pytest_llmeval.text import one_line
 from pytest_llmeval.text import safe
 
@@ -78,6 +80,24 @@ def _builtin(value: object) -> object:
     return value if isinstance(value, (int, float)) else safe(value)
 
 
+def usage_line(results: EvalResults) -> str:
+    """Return what an evaluation took: requests, tokens, dollars, latency."""
+    usage, parts = results.usage, []
+    if usage.rows:
+        parts.append(f"{usage.requests} requests for {usage.rows} rows")
+    if results.cached:
+        old = age(time.time() - (results.oldest_reply or time.time()))
+        parts.append(f"{results.cached} stored replies up to {old} old")
+    counts = (("prompt", usage.prompt_tokens), ("output", usage.output_tokens))
+    parts += [f"{count:,} {kind} tokens" for kind, count in counts if count is not None]
+    if usage.cost_usd is not None:
+        parts.append(f"{usage.cost_usd:.4f} US dollars")
+    if usage.latency_p50_ms is not None and usage.latency_p95_ms is not None:
+        shown = f"{usage.latency_p50_ms:.0f} ms, 95 % within {usage.latency_p95_ms:.0f}"
+        parts.append(f"median latency {shown} ms")
+    return ", ".join(parts) or "no request"
+
+
 def verdict_lines(
     verdict: Mapping[str, Any], paths: Mapping[str, str]
 ) -> list[tuple[str, str]]:
@@ -109,11 +129,12 @@ class ProgressLine:
 
     def __call__(self, done: int, total: int, errors: int) -> None:
         """Show the state; the evaluation is over when all rows are done."""
-        now = time.monotonic()
+        now, over = time.monotonic(), done >= total
         if self._began is None:
+            if over:  # its last line has been shown
+                return
             self._began, self._shown_at = (now, done), now
             self._write("\n")
-        over = done >= total
         wait = PROGRESS_TERMINAL_S if self._is_terminal else PROGRESS_PLAIN_S
         if over or now - self._shown_at >= wait:
             self._shown_at = now

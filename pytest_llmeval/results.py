@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import html
+import math
+from array import array
+from collections import Counter
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
 from typing import TYPE_CHECKING
@@ -20,11 +25,73 @@ from pytest_llmeval.records import Recorder
 from pytest_llmeval.records import Request
 from pytest_llmeval.records import Row
 from pytest_llmeval.records import RowError
+from pytest_llmeval.records import Usage
 from pytest_llmeval.text import one_line
 
 
 if TYPE_CHECKING:
     import pandas
+
+
+NUMBERS = (
+    "latency_ms",
+    "queue_ms",
+    "attempts",
+    "stored_at",
+    "prompt_tokens",
+    "output_tokens",
+    "cost_usd",
+)
+
+
+class Columns:
+    """What decisions rest on, in arrays; all that grows with rows.
+
+    Args:
+        ids: The rows' ids, in the dataset's order.
+        metrics: Names of the row-level metrics.
+    """
+
+    def __init__(self, ids: Sequence[str], metrics: Iterable[str]) -> None:
+        self.ids = ids
+        rows = len(ids)
+        self.scores = {name: _unknown(rows) for name in metrics}
+        """One per row, in order; NaN where it could not be computed."""
+        self.numbers = {name: _unknown(rows) for name in NUMBERS}
+        """Fields of predictions and replies, by their names; NaN where unknown."""
+        self.failed = array("q")
+        """Positions of rows in error, as they came."""
+        self.kinds: Counter[str] = Counter()
+        """How many errors there are of each kind."""
+
+    def note(self, position: int, row: Row) -> None:
+        """Take over a row's scores and numbers."""
+        for name, score in row.scores.items():
+            self.scores[name][position] = score
+        if row.errors:
+            self.failed.append(position)
+            self.kinds.update(error.kind for error in row.errors)
+        prediction, reply = row.prediction, row.prediction.reply
+        numbers = self.numbers
+        numbers["attempts"][position] = prediction.attempts
+        for name in ("latency_ms", "queue_ms", "stored_at"):
+            value = getattr(prediction, name)
+            if value is not None:
+                numbers[name][position] = value
+        if reply is not None:
+            for name in ("prompt_tokens", "output_tokens", "cost_usd"):
+                value = getattr(reply, name)
+                if value is not None:
+                    numbers[name][position] = value
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Columns:
+        """Return the columns of rows that lie in memory."""
+        names = {name for row in rows for name in row.scores}
+        columns = cls([row.example.id for row in rows], names)
+        for position, row in enumerate(rows):
+            columns.note(position, row)
+        return columns
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -39,7 +106,7 @@ class EvalResults:
     request: Request
     dataset: Dataset
     rows: Sequence[Row]
-    """One per example of the dataset, in its order."""
+    """One per example of the dataset, in its order; read when they are asked for."""
     values: Mapping[str, MetricValue]
     definitions: Mapping[str, Metric]
     """The metrics that `values` were computed with."""
@@ -65,14 +132,54 @@ class EvalResults:
         return {name: value.value for name, value in self.values.items()}
 
     @property
+    def columns(self) -> Columns:
+        """Scores and numbers of the rows."""
+        columns: Columns | None = getattr(self.rows, "columns", None)
+        return Columns.of(self.rows) if columns is None else columns
+
+    @property
     def errors(self) -> list[RowError]:
         """Rows that could not be evaluated, with kind, message and attempts."""
-        return [error for row in self.rows for error in row.errors]
+        failed = sorted(self.columns.failed)
+        return [error for position in failed for error in self.rows[position].errors]
 
     @property
     def cached(self) -> int:
-        """Rows whose reply came from the predictions store."""
-        return sum(row.prediction.stored_at is not None for row in self.rows)
+        """Rows whose reply is of an earlier run, from the predictions store."""
+        return len(_known(self.columns.numbers["stored_at"]))
+
+    @property
+    def oldest_reply(self) -> float | None:
+        """Unix time in seconds of the oldest stored reply, when there is one."""
+        return min(_known(self.columns.numbers["stored_at"]), default=None)
+
+    @property
+    def usage(self) -> Usage:
+        """Requests, tokens, cost and latency of what was asked now."""
+        numbers = self.columns.numbers
+        attempts = numbers["attempts"]
+
+        def asked(name: str) -> list[float]:
+            pairs = zip(attempts, numbers[name], strict=True)
+            return _known(value for tries, value in pairs if tries > 0)
+
+        latencies, costs, tries = (
+            asked("latency_ms"),
+            asked("cost_usd"),
+            asked("attempts"),
+        )
+        return Usage(
+            requests=int(sum(tries)),
+            rows=len(tries),
+            prompt_tokens=_total(asked("prompt_tokens")),
+            output_tokens=_total(asked("output_tokens")),
+            cost_usd=math.fsum(costs)
+            if costs and len(costs) == len(latencies)
+            else None,
+            latency_p50_ms=_quantile(latencies, 0.5),
+            latency_p95_ms=_quantile(latencies, 0.95),
+            queue_p95_ms=_quantile(asked("queue_ms"), 0.95),
+        )
 
     def summary(self) -> dict[str, Any]:
         """Return all but the rows as builtins."""
@@ -82,6 +189,8 @@ class EvalResults:
             "started_at": self.started_at,
             "duration_s": self.duration_s,
             "cached": self.cached,
+            "oldest_reply": self.oldest_reply,
+            "usage": asdict(self.usage),
             "dataset": {
                 "name": self.dataset.name,
                 "digest": self.dataset.digest,
@@ -118,15 +227,17 @@ class EvalResults:
         columns = ("id", "input", "references", "prediction", "error")
         table = []
         for row in self.rows:
-            entry = row.to_dict()
-            scores = {name: row.scores.get(name) for name in self.values}
-            table.append({column: entry[column] for column in columns} | scores)
+            reply, example = row.prediction.reply, row.example
+            errors = "; ".join(f"{e.kind}: {e.message}" for e in row.errors)
+            cells = (example.id, example.input, list(example.references))
+            answer = (reply.text if reply else None, errors or None)
+            table.append([*cells, *answer, *map(row.scores.get, self.values)])
         return pandas.DataFrame(table, columns=[*columns, *self.values])
 
     def __repr__(self) -> str:
         head = (
             f"<EvalResults {one_line(self.name)}: {len(self.rows)} rows, "
-            f"{one_line(self.model)}, {len(self.errors)} errors>"
+            f"{one_line(self.model)}, {len(self.columns.failed)} errors>"
         )
         return "\n".join([head, *("  " + "  ".join(cells) for cells in self._table())])
 
@@ -139,7 +250,7 @@ class EvalResults:
         )
         caption = html.escape(
             f"{one_line(self.name)}: {len(self.rows)} rows, {one_line(self.model)}, "
-            f"{len(self.errors)} errors"
+            f"{len(self.columns.failed)} errors"
         )
         return f"<table><caption>{caption}</caption>{rows}</table>"
 
@@ -160,6 +271,24 @@ class EvalResults:
             [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
             for cells in table
         ]
+
+
+def _unknown(rows: int) -> array[float]:
+    return array("d", [math.nan]) * rows
+
+
+def _known(values: Iterable[float]) -> list[float]:
+    return [value for value in values if not math.isnan(value)]
+
+
+def _total(values: Sequence[float]) -> int | None:
+    return int(sum(values)) if values else None
+
+
+def _quantile(values: Sequence[float], share: float) -> float | None:
+    """Return the smallest value that so large a share of the values does not pass."""
+    ordered = sorted(values)
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else None
 
 
 def number(value: float | None) -> str:

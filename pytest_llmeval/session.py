@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 import warnings
 from collections.abc import Iterator
@@ -16,11 +15,15 @@ from typing import Any
 
 import pluggy
 
+from pytest_llmeval.budget import Budget
+from pytest_llmeval.budget import open_budget
+from pytest_llmeval.config import RunStart
 from pytest_llmeval.config import Settings
 from pytest_llmeval.deploy import deploy
 from pytest_llmeval.deploy import known_refusal
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.errors import LLMEvalError
+from pytest_llmeval.errors import ModelRefused
 from pytest_llmeval.evidence import Evidence
 from pytest_llmeval.hooks import register_backends
 from pytest_llmeval.models import load_model
@@ -29,8 +32,10 @@ from pytest_llmeval.records import Decision
 from pytest_llmeval.records import Model
 from pytest_llmeval.records import Progress
 from pytest_llmeval.report import junit_properties
+from pytest_llmeval.report import usage_line
 from pytest_llmeval.report import verdict_lines
 from pytest_llmeval.results import EvalResults
+from pytest_llmeval.rows import RowLog
 from pytest_llmeval.runner import Engine
 from pytest_llmeval.runner import run_evaluation
 from pytest_llmeval.store import RunDirectory
@@ -60,6 +65,7 @@ class RunRecorder:
         progress: Shows how evaluations get on.
         signing_key: Signs the verdict.
         command: What the user typed, for the line that says how to repeat it.
+        run: The run's id and when it began, as the controller says.
         is_worker: Whether another process keeps the verdict.
 
     Raises:
@@ -76,6 +82,7 @@ class RunRecorder:
         progress: Progress | None = None,
         signing_key: str | None = None,
         command: str = "pytest",
+        run: RunStart,
         is_worker: bool = False,
     ) -> None:
         register_backends(manager)
@@ -83,13 +90,13 @@ class RunRecorder:
         self._evidence, self._say = evidence, say
         self._progress, self._key, self._command = progress, signing_key, command
         self._is_worker = is_worker
-        self._started_at = time.time()
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(self._started_at))
-        self._run_id = f"{stamp}-{secrets.token_hex(3)}"
+        self._started_at, self._run_id = run.at, run.id
         self._directory = RunDirectory(settings.home, self._run_id)
+        self._budget = self._open_budget(run)
         self._provenance = read_provenance(settings.rootdir)
         self._manifest = read_manifest(settings.manifest_path)
         self._models: dict[str | int, tuple[Any, Model]] = {}
+        self._refused: dict[str | int, ModelRefused] = {}
         self._evaluations: list[dict[str, Any]] = []
         self._tracking = RunTracking(
             settings,
@@ -101,6 +108,7 @@ class RunRecorder:
         self._child_run_id: str | None = None
         self._properties: dict[str | None, list[tuple[str, Any]]] = {}
         self._announced: set[str] = set()
+        self._reached = (0, 0)
         if self._keeps_run:
             self._directory.create(self._verdict("incomplete", "INCOMPLETE", "running"))
         if settings.deploy is not None:
@@ -118,6 +126,12 @@ class RunRecorder:
     def raises(self) -> bool:
         """False while the gate manifest is written, which needs every gate."""
         return self._settings.gates is None
+
+    def _open_budget(self, run: RunStart) -> Budget | None:
+        """Open the account that all processes of the run share."""
+        shared = self._settings.workers > 1
+        path = self._directory.path / "budget.db" if shared else None
+        return open_budget(self._settings, path, run.began)
 
     def _announce(self, reason: str, message: str) -> None:
         if reason not in self._announced:
@@ -142,23 +156,70 @@ class RunRecorder:
             hook=hook,
             run_id=self._run_id,
             recorder=self,
-            progress=self._progress,
+            progress=self._follow,
+            budget=self._budget,
             folder=folder,
+            scratch=self._directory.path if self._keeps_run else None,
         )
         try:
-            loaded = self._load(model, hook)
-            results = run_evaluation(engine, loaded, data, metrics, **options)
+            results = self._evaluate(engine, model, data, metrics, options)
         except LLMEvalError as error:
             reason = getattr(error, "reason", "CONFIGURATION")
             self._evidence.evaluation_errors.append(
                 (test, reason, one_line(error, 500))
             )
             raise
+        except KeyboardInterrupt:
+            self._say("", self._how_to_go_on())
+            raise
+        left_out = results.columns.kinds["budget"]
+        if left_out:
+            self._evidence.over_budget = (
+                f"{left_out} of {len(results.rows)} rows of {results.name} were not "
+                "evaluated"
+            )
+        if self._progress is not None:
+            self._say("", f"  {usage_line(results)}")
         self._keep(results, test)
         return results
 
+    def _evaluate(
+        self,
+        engine: Engine,
+        model: Any,
+        data: Any,
+        metrics: Sequence[Any],
+        options: Mapping[str, Any],
+    ) -> EvalResults:
+        key = self._key_of(model)
+        if key in self._refused:  # the first refusal is enough for the whole run
+            raise self._refused[key]
+        try:
+            return run_evaluation(
+                engine, self._load(model, engine.hook), data, metrics, **options
+            )
+        except ModelRefused as error:
+            self._refused[key] = error
+            raise
+
+    def _follow(self, done: int, total: int, errors: int) -> None:
+        self._reached = (done, total)
+        if self._progress is not None:
+            self._progress(done, total, errors)
+
+    def _how_to_go_on(self) -> str:
+        done, total = self._reached
+        line = f"llmeval: interrupted after {done} of {total} rows"
+        if self._settings.cache == "on":
+            line += "; their replies are stored: the same command goes on from there"
+        return line
+
+    @staticmethod
+    def _key_of(model: Any) -> str | int:
+        return model if isinstance(model, str) else id(model)
+
     def _load(self, model: Any, hook: pluggy.HookRelay) -> Model:
-        key = model if isinstance(model, str) else id(model)
+        key = self._key_of(model)
         if key not in self._models:
             # The original is kept too, so that its id names no other object later.
             self._models[key] = (model, load_model(model, hook, self._settings))
@@ -171,22 +232,19 @@ class RunRecorder:
         if not self._keeps_run:
             return
         number = len(self._evaluations) + 1
-        rows = (row.to_dict() for row in results.rows)
+        rows: RowLog = results.rows  # type: ignore[assignment]  # of run_evaluation
         try:
-            span = self._directory.append_rows(number, rows)
+            span = self._directory.append_rows(number, rows.lines())
         except OSError as error:
             raise ConfigurationError(
                 f"cannot write {self._directory.results}: {error}; the answers are in "
                 "the predictions store, so the same command goes on from there"
             ) from None
-        stored = [row.prediction.stored_at for row in results.rows]
         self._evaluations.append(
             {
                 **results.summary(),
                 "test": test,
-                "rows_file": str(self._directory.results),
                 "rows_span": span,
-                "oldest_reply": min(filter(None, stored), default=None),
                 "mlflow_run_id": self._child_run_id,
             }
         )
@@ -265,9 +323,19 @@ class RunRecorder:
         status, reason, detail = judge(evidence, self._manifest)
         verdict: Mapping[str, Any]
         verdict = self._verdict(status, reason, detail, finished_at)
-        self._write_verdict(verdict)
+        try:
+            self._write_verdict(verdict)
+        except OSError as error:
+            self._say(
+                "fail",
+                f"cannot write {self._directory.verdict}: {error.strerror}; "
+                "the verdict stays incomplete, and nothing is tracked or deployed",
+            )
+            return exit_status or 1
         verdict = self._tracking.upload(verdict, self._evaluations, self._write_verdict)
         self._show(verdict)
+        if evidence.over_budget:  # whatever the gates say of the rows that are there
+            exit_status = exit_status or 1
         failed = status != "pass" or self._manifest is None
         if self._settings.require and failed:
             if status == "pass":

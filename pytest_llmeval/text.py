@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
 import re
 import unicodedata
 from collections.abc import Callable
+from collections.abc import Iterable
+from itertools import islice
 
 
 SECRET_NAMES = re.compile(r"TOKEN|KEY|SECRET|PASSWORD", re.IGNORECASE)
@@ -41,6 +43,8 @@ def cut(text: str, limit: int = FIELD_LIMIT) -> str:
     """Shorten to head and tail, with the length and SHA-256 of the whole."""
     if len(text) <= limit:
         return text
+    import hashlib  # not at the top: its library is loaded in every pytest run then
+
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     note = f" … [{len(text)} characters, sha256 {digest[:16]}] … "
     keep = max(limit - len(note), 2)
@@ -59,6 +63,8 @@ def redactor() -> Callable[[str], str]:
         for name, value in os.environ.items()
         if len(value) >= SECRET_MIN_LENGTH and SECRET_NAMES.search(name)
     }
+    # Refusals are quoted as they come, often as JSON.
+    secrets |= {json.dumps(secret)[1:-1] for secret in secrets}
     longest_first = sorted(secrets, key=len, reverse=True)
 
     def redact_all(text: str) -> str:
@@ -93,3 +99,10 @@ def safe(text: object, limit: int = FIELD_LIMIT) -> str:
 def one_line(text: object, limit: int = 160) -> str:
     """`safe` on a single line: line breaks and runs of space become one space."""
     return safe(" ".join(redact(str(text)).split()), limit)
+
+
+def first_few(ids: Iterable[str], most: int = 5) -> str:
+    """Return the first ids on one line, and whether there are more."""
+    few = [one_line(row_id, 60) for row_id in islice(ids, most + 1)]
+    named = ", ".join(few[:most])
+    return f"{named} …" if len(few) > most else named or "none"

@@ -20,7 +20,7 @@ from pytest_llmeval.records import canonical
 
 
 SCHEMA = 1
-STOPPED = ("NOT_EXECUTED", "INCOMPLETE", "PARTIAL_RUN")
+STOPPED = ("NOT_EXECUTED", "BUDGET", "INCOMPLETE", "PARTIAL_RUN")
 """Reasons of a run that did not come to an end: its status is *incomplete*."""
 NO_MANIFEST = (
     "there is no gate manifest {path}, which lists the gates that must pass; write it "
@@ -243,6 +243,8 @@ def _objections(
     for where in evidence.collection_errors:
         yield "COLLECTION_ERROR", where
     yield from _gate_objections(evidence)
+    if evidence.over_budget:
+        yield "BUDGET", evidence.over_budget
     if evidence.stopped:
         yield "INCOMPLETE", evidence.stopped
     for test in evidence.collected:

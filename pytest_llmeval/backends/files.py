@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from pytest_llmeval.records import DatasetRef
 
 
 Rows = Iterable[tuple[str, Mapping[str, Any]]]
+BLOCK = 1_000
+PANDAS_INDEX = re.compile(r"__index_level_\d+__$")
 
 
 @hookimpl(trylast=True)
@@ -27,10 +30,16 @@ def pytest_llmeval_load_dataset(ref: DatasetRef) -> Rows | None:
     if isinstance(source, Path):
         return _read_file(source)
     if hasattr(source, "to_dict") and hasattr(source, "columns"):
-        return _named(name, source.to_dict("records"))
+        return _named(name, _frame_records(source))
     if isinstance(source, Sequence) and not isinstance(source, (str, bytes)):
         return _named(name, source)
     return None
+
+
+def _frame_records(frame: Any) -> Iterator[Any]:
+    """Yield a frame's records in blocks: all of them at once would double the frame."""
+    for start in range(0, len(frame), BLOCK):
+        yield from frame.iloc[start : start + BLOCK].to_dict("records")
 
 
 def _named(name: str, records: Iterable[Any]) -> Rows:
@@ -133,14 +142,20 @@ def _parse(text: str, where: str) -> Any:
 
 
 def _read_parquet(path: Path) -> Rows:
-    import pandas
-
     try:
-        frame = pandas.read_parquet(path)
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
     except ImportError:
         raise DataError(
             f"{path.name}: parquet files need pyarrow: pip install pyarrow"
         ) from None
-    except (OSError, ValueError) as error:
+    index = 0
+    try:
+        with ParquetFile(path) as file:
+            names = [n for n in file.schema_arrow.names if not PANDAS_INDEX.match(n)]
+            for batch in file.iter_batches(batch_size=BLOCK, columns=names):
+                for record in batch.to_pylist():
+                    yield f"{path.name}, row {index}", record
+                    index += 1
+    except (OSError, ValueError, ArrowException) as error:
         raise DataError(f"{path.name}: not a readable parquet file: {error}") from None
-    return _named(path.name, frame.to_dict("records"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,11 +15,13 @@ from urllib.parse import urlsplit
 from pytest_llmeval.errors import CallError
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.errors import ModelError
+from pytest_llmeval.errors import ModelRefused
 from pytest_llmeval.hooks import hookimpl
 from pytest_llmeval.records import Ask
 from pytest_llmeval.records import ModelRef
 from pytest_llmeval.records import Prompt
 from pytest_llmeval.records import Reply
+from pytest_llmeval.records import is_finite
 from pytest_llmeval.text import one_line
 from pytest_llmeval.text import redact
 
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 
 OPENAI_URL = "https://api.openai.com/v1"
 LONGEST_REPLY_BYTES = 64 * 2**20
+MOST_TOKENS = 2**53
+"""Beyond it a count is a mistake, and no float holds it exactly."""
 
 
 @hookimpl(trylast=True)
@@ -103,8 +109,12 @@ class HttpModel:
     async def session(self) -> AsyncIterator[Ask]:
         """Open a connection pool that all requests of an evaluation share."""
         import aiohttp
+        from yarl import URL
 
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        url = URL(self._url)
         async with aiohttp.ClientSession(
             headers=headers,
             connector=aiohttp.TCPConnector(limit=0),
@@ -113,9 +123,10 @@ class HttpModel:
         ) as client:
 
             async def ask(prompt: Prompt) -> Reply:
+                body = json.dumps(self._body(prompt)).encode()
                 try:
                     async with client.post(
-                        self._url, json=self._body(prompt), allow_redirects=False
+                        url, data=body, allow_redirects=False
                     ) as response:
                         content = await _read(response)
                         status, found = response.status, response.headers
@@ -146,7 +157,7 @@ class HttpModel:
                 "OPENAI_API_KEY" if self.ref.scheme == "openai" else "LLMEVAL_API_KEY"
             )
             address = self._url.partition("?")[0]  # a query may hold a key
-            return ModelError(
+            return ModelRefused(
                 f"{address} refuses with HTTP {status}, so no further request is "
                 f"sent; check the key in {variable}. It said: {said}"
             )
@@ -159,12 +170,10 @@ class HttpModel:
             kind,
             message,
             retry=retry,
-            retry_after_s=_retry_after_s(headers.get("Retry-After")),
+            retry_after_s=_retry_after_s(headers),
         )
 
     def _parse(self, content: bytes) -> Reply:
-        import json
-
         try:
             document = json.loads(content)
             choice = document["choices"][0]
@@ -187,6 +196,7 @@ class HttpModel:
             text=text,
             prompt_tokens=_count(usage.get("prompt_tokens")),
             output_tokens=_count(usage.get("completion_tokens")),
+            cost_usd=_dollars(usage.get("cost")),
         )
 
 
@@ -204,13 +214,25 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def _retry_after_s(header: str | None) -> float | None:
-    """Return the seconds of a Retry-After header; dates are left to the back-off."""
-    try:
-        seconds = float(header or "")
-    except ValueError:
+    if isinstance(value, bool) or not isinstance(value, int):
         return None
+    return value if 0 <= value < MOST_TOKENS else None
+
+
+def _dollars(value: object) -> float | None:
+    return float(value) if is_finite(value) and value >= 0 else None
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the wait that a Retry-After header asks for, in seconds or by a date."""
+    given = headers.get("Retry-After", "")
+    try:
+        seconds = float(given)
+    except ValueError:
+        try:
+            until = parsedate_to_datetime(given)
+            now = parsedate_to_datetime(headers.get("Date", ""))
+            seconds = max((until - now).total_seconds(), 0.0)
+        except (ValueError, TypeError):  # no date, or one without a time zone
+            return None
     return seconds if 0 <= seconds < float("inf") else None

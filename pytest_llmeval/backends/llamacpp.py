@@ -30,11 +30,11 @@ from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.errors import ModelError
 from pytest_llmeval.errors import optional
 from pytest_llmeval.hooks import hookimpl
-from pytest_llmeval.models import in_thread
 from pytest_llmeval.records import Ask
 from pytest_llmeval.records import ModelRef
 from pytest_llmeval.records import Prompt
 from pytest_llmeval.records import Reply
+from pytest_llmeval.threads import Threads
 
 
 CONTEXT_TOKENS = 2048
@@ -110,6 +110,7 @@ class GgufModel:
         self._path = path
         self.concurrency = min(os.cpu_count() or 1, MOST_ENGINES)
         self._idle: list[Any] = []
+        self._threads = Threads()
         # A call that timed out keeps its engine until the engine is done with it.
         self._slots = threading.BoundedSemaphore(self.concurrency)
         self._lock = threading.Lock()
@@ -130,7 +131,7 @@ class GgufModel:
         """Open nothing: the engines outlive evaluations."""
 
         async def ask(prompt: Prompt) -> Reply:
-            return await in_thread(self._ask, prompt)
+            return await self._threads.run(self._ask, prompt)
 
         yield ask
 

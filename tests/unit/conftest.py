@@ -13,11 +13,15 @@ from pytest_llmeval import evaluate
 from pytest_llmeval.config import Settings
 from pytest_llmeval.datasets import load_dataset
 from pytest_llmeval.hooks import headless_manager
+from pytest_llmeval.runner import Engine
+from pytest_llmeval.runner import run_evaluation
 
 from .chat_server import Server
 from .chosen_scores import UNIT
 from .chosen_scores import echo
 from .chosen_scores import table
+from .tiny_model import LENGTH
+from .tiny_model import ROWS
 
 
 KEYS = ("LLMEVAL_API_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL")
@@ -53,6 +57,20 @@ def settings(tmp_path):
 def run(settings):
     """evaluate() that writes nothing and asks for every row."""
     return partial(evaluate, settings=settings)
+
+
+@pytest.fixture
+def run_stored(tmp_path, hook):
+    """Evaluate in a run of this id, with the predictions store."""
+
+    def run_stored(model, rows=ROWS, metrics=(LENGTH,), run_id="1", **given):
+        settings = Settings(
+            rootdir=tmp_path, **{"concurrency": 8, "attempts": 1, **given}
+        )
+        engine = Engine(settings=settings, hook=hook, run_id=run_id)
+        return run_evaluation(engine, model, rows, metrics)
+
+    return run_stored
 
 
 @pytest.fixture

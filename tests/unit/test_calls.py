@@ -1,72 +1,16 @@
 import asyncio
 import time
-from contextlib import asynccontextmanager
 
 import pytest
 
-from pytest_llmeval import Example
 from pytest_llmeval.calls import FIRST_WAIT_S
 from pytest_llmeval.calls import LONGEST_WAIT_S
-from pytest_llmeval.calls import Limits
 from pytest_llmeval.calls import _wait_s
-from pytest_llmeval.calls import ask_all
 from pytest_llmeval.errors import CallError
 from pytest_llmeval.errors import ModelError
-from pytest_llmeval.records import ModelRef
-from pytest_llmeval.records import Prompt
-from pytest_llmeval.records import Reply
 
-
-class TinyModel:
-    """Runs `answer(prompt, try)`, and counts calls and how many are in flight."""
-
-    ref = ModelRef(scheme="tiny", name="tiny")
-    sees_example = False
-
-    def __init__(self, answer, concurrency=None):
-        self.answer, self.concurrency = answer, concurrency
-        self.calls = {}
-        self.in_flight = self.most_in_flight = self.sessions = 0
-
-    @asynccontextmanager
-    async def session(self):
-        self.sessions += 1
-        yield self.ask
-        self.sessions += 10
-
-    async def ask(self, prompt):
-        user = prompt.user
-        self.calls[user] = self.calls.get(user, 0) + 1
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        try:
-            return Reply(text=await self.answer(user, self.calls[user]))
-        finally:
-            self.in_flight -= 1
-
-    def close(self):
-        pass
-
-
-def ask(model, n=10, concurrency=4, timeout_s=5.0, attempts=3):
-    found, order = {}, []
-
-    def done(position, prediction):
-        assert position not in found
-        found[position] = prediction
-        order.append(position)
-
-    prompts = [
-        (i, Prompt(user=str(i), system=None, params={}, example=example(i)))
-        for i in range(n)
-    ]
-    limits = Limits(concurrency=concurrency, timeout_s=timeout_s, attempts=attempts)
-    asyncio.run(ask_all(model, prompts, limits, done))
-    return found, order
-
-
-def example(i):
-    return Example(id=f"r{i}", input=str(i))
+from .tiny_model import TinyModel
+from .tiny_model import ask
 
 
 async def soon(user, tries):
@@ -178,8 +122,7 @@ def test_the_servers_wait_is_kept():
 
 def test_waits_double_with_jitter_up_to_a_limit():
     assert _wait_s(1, 7.0) == 7.0
-    assert _wait_s(1, 1e9) == LONGEST_WAIT_S
-    for attempt, longest in [(1, FIRST_WAIT_S), (2, 1.0), (3, 2.0), (50, 30.0)]:
+    for attempt, longest in [(1, FIRST_WAIT_S), (2, 1.0), (50, LONGEST_WAIT_S)]:
         waits = [_wait_s(attempt, None) for _ in range(200)]
         assert longest / 2 <= min(waits) < max(waits) <= longest
         assert len(set(waits)) > 100

@@ -18,7 +18,7 @@ from pytest_llmeval.records import RowError
 
 
 K1, K2, K3 = (bytes([i]) * 16 for i in (1, 2, 3))
-ANSWER = Prediction(reply=Reply(text="x"))
+ANSWER = Prediction(reply=Reply(text="x"), attempts=0)
 NO_ANSWER = Prediction(error=RowError(id="r", kind="timeout", message="m"))
 
 

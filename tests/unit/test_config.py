@@ -6,25 +6,30 @@ from pathlib import Path
 import pytest
 
 from pytest_llmeval import errors
-from pytest_llmeval.config import OPTIONS
 from pytest_llmeval.config import Settings
 from pytest_llmeval.config import build_settings
 from pytest_llmeval.config import check_confidence
 from pytest_llmeval.config import nearest
 from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.options import OPTIONS
 
 
 ROOT = Path("/project")
 
 
 def build(options=None, ini=None):
-    return build_settings(ROOT, options or {}, ini or {})
+    return build_settings(ROOT, {**(options or {}), **(ini or {})})
 
 
 def test_every_option_is_a_field_of_settings():
     fields = {field.name for field in dataclasses.fields(Settings)}
 
-    assert {option.field for option in OPTIONS} == fields - {"rootdir", "sources"}
+    assert {option.field for option in OPTIONS} == fields - {
+        "rootdir",
+        "sources",
+        "worker",
+        "workers",
+    }
 
 
 def test_every_option_can_be_set_somewhere_and_has_help():

@@ -3,11 +3,13 @@ import hashlib
 import io
 import json
 import random
+import tracemalloc
 
 import numpy
 import pandas
 import pytest
 
+from pytest_llmeval.backends.files import BLOCK
 from pytest_llmeval.records import DatasetRef
 from pytest_llmeval.records import canonical
 
@@ -25,6 +27,10 @@ def separated(rows, delimiter=","):
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def first(data):
+    return next(iter(data.examples))
 
 
 def write_all_forms(folder):
@@ -132,9 +138,9 @@ def test_references_come_from_a_list_or_an_array_or_several_columns(load):
     columns = [{"q": "a", "a1": "x", "a2": None, "a3": "2", "a4": "no"}]
     names = {"input": "q", "references": ["a1", "a2", "a3"]}
 
-    assert load(rows).examples[0].references == ("x", "2")
-    assert load(arrays).examples[0].references == ("x", "2")
-    assert load(columns, columns=names).examples[0].references == ("x", "2")
+    assert first(load(rows)).references == ("x", "2")
+    assert first(load(arrays)).references == ("x", "2")
+    assert first(load(columns, columns=names)).references == ("x", "2")
 
 
 def test_a_dataset_ref_brings_its_columns_and_name(load):
@@ -142,7 +148,7 @@ def test_a_dataset_ref_brings_its_columns_and_name(load):
 
     data = load(ref)
 
-    assert (data.name, data.examples[0].input) == ("n", "a")
+    assert (data.name, first(data).input) == ("n", "a")
 
 
 def test_the_first_usual_column_is_used(load):
@@ -157,7 +163,53 @@ def test_a_path_starts_at_the_folder_and_then_at_the_rootdir(tmp_path, load):
     suite = tmp_path / "suite"
     suite.mkdir()
     (tmp_path / "d.csv").write_text("input\nroot\n")
-    assert load("d.csv", folder=suite).examples[0].input == "root"
+    assert first(load("d.csv", folder=suite)).input == "root"
     (suite / "d.csv").write_text("input\nsuite\n")
-    assert load("d.csv", folder=suite).examples[0].input == "suite"
+    assert first(load("d.csv", folder=suite)).input == "suite"
     assert load("d.csv", folder=suite).name == "d.csv"
+
+
+def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path, load):
+    path, text = tmp_path / "large.jsonl", "x" * 1_000
+    with path.open("w") as file:
+        file.writelines(
+            f'{{"id": {i}, "input": "q{i} {text}", "answer": "a"}}\n'
+            for i in range(50_000)
+        )
+
+    tracemalloc.start()
+    try:
+        data = load(path)
+        rows = sum(1 for _ in data.examples)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert rows == len(data.ids) == 50_000
+    assert path.stat().st_size > 50e6
+    assert peak_bytes < 15e6, "some 200 bytes for each row: id, check, and a set of ids"
+
+
+def test_parquet_of_a_filtered_frame_has_the_frames_digest(tmp_path, load):
+    frame = pandas.DataFrame({"input": list("abcdef"), "n": range(6)})
+    filtered = frame[frame["n"].isin([1, 2, 5])]
+    filtered.to_parquet(tmp_path / "d.parquet")
+
+    data = load(tmp_path / "d.parquet")
+
+    assert data.digest == load(filtered).digest
+    assert load(filtered).digest == load(filtered.to_dict("records")).digest
+    assert dict(first(data).metadata) == {"input": "b", "n": 1}
+
+
+@pytest.mark.parametrize("rows", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 1])
+def test_a_frame_is_read_in_blocks_and_gives_every_row_once(tmp_path, load, rows):
+    frame = pandas.DataFrame({"id": range(rows), "input": "q", "n": [1.5] * rows})
+    frame.loc[rows - 1, "n"] = None
+    frame.to_parquet(tmp_path / "d.parquet")
+    records = frame.to_dict("records")
+
+    for data in (load(frame), load(tmp_path / "d.parquet"), load(records)):
+        assert [e.id for e in data.examples] == [str(i) for i in range(rows)]
+        assert data.digest == load(records).digest
+        assert (data.filled["input"], data.filled["n"]) == (rows, rows - 1)

@@ -204,7 +204,7 @@ def test_a_corpus_value_outside_its_range_is_an_error(score):
     ("change", "reason", "named"),
     [
         (lambda rows: rows[:2], "ROWS_MISSING", "missing: r2"),
-        (lambda rows: rows + rows[:1], "DUPLICATE_ROWS", "more than once: r0"),
+        (lambda rows: [*rows, rows[0]], "DUPLICATE_ROWS", "more than once: r0"),
     ],
 )
 def test_rows_are_those_of_the_dataset(score, change, reason, named):

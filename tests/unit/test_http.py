@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from pytest_llmeval.errors import ConfigurationError
@@ -34,6 +36,30 @@ def test_chat_sends_model_messages_and_parameters(ask, server):
     assert (reply.text, reply.prompt_tokens, reply.output_tokens) == ("4", 9, 1)
     assert str(results.model) == f"http:127.0.0.1:{server.server_port}/v1#tiny"
     assert results.model.pinned is False
+
+
+@pytest.mark.parametrize("name", ["tiny", "{url}#tiny", "http:{address}#tiny"])
+def test_a_reply_costs_what_llmeval_prices_says(run, server, settings, name):
+    usage = {"prompt_tokens": 1_000, "completion_tokens": 500}
+    server.script = [chat("4", usage=usage)]
+    url = f"{server.url}#tiny"
+    name = name.format(url=server.url, address=server.url.removeprefix("http://"))
+    priced = replace(settings, prices={"other": (9, 9), name: (0.40, 1.60)})
+
+    results = run(url, [{"input": "q"}] * 2, ["json_valid"], settings=priced)
+
+    assert results.usage.cost_usd == pytest.approx(2 * 0.0012, rel=1e-12)
+
+
+def test_a_cost_that_the_endpoint_reports_goes_before_the_price(run, server, settings):
+    server.script = [chat("4", usage={"prompt_tokens": 1, "cost": 0.25})]
+    priced = replace(settings, prices={"tiny": (1, 1)})
+
+    results = run(
+        f"{server.url}#tiny", [{"input": "q"}], ["json_valid"], settings=priced
+    )
+
+    assert results.usage.cost_usd == 0.25
 
 
 def test_a_url_without_a_name_names_no_model(ask, server):

@@ -2,6 +2,8 @@ import asyncio
 import functools
 import sys
 import threading
+import time
+from dataclasses import replace
 
 import pytest
 
@@ -196,3 +198,17 @@ def test_no_model_is_an_error_that_names_three_ways_to_give_one(run):
     assert "pytest --llmeval-model gguf:smollm2" in message
     assert "llmeval_model = models:/docs-qa@candidate   (in the ini file)" in message
     assert "a fixture named llmeval_model" in message
+
+
+def test_more_sync_calls_than_threads_wait_for_their_turn(run, settings):
+    def model(prompt):
+        time.sleep(0.3)
+        return prompt
+
+    many = replace(settings, concurrency=600)
+    rows = [{"input": str(i)} for i in range(600)]
+
+    results = run(model, rows, ["json_valid"], settings=many)
+
+    assert results.errors == []
+    assert results["json_valid"].n == 600

@@ -3,9 +3,16 @@ import pytest
 from pytest_llmeval import Example
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.models import build_request
-from pytest_llmeval.models import render
+from pytest_llmeval.models import renderer
 from pytest_llmeval.records import Dataset
 from pytest_llmeval.records import Request
+
+
+def dataset_of(example):
+    columns = {"input": "input", "context": "context"}
+    return Dataset(
+        name="d", digest="", examples=(example,), ids=(example.id,), columns=columns
+    )
 
 
 @pytest.mark.parametrize(
@@ -25,10 +32,9 @@ from pytest_llmeval.records import Request
 )
 def test_a_template_is_filled_with_columns(template, metadata, text):
     example = Example(id="r1", input="in", context="con", metadata=metadata)
-    dataset = Dataset(name="d", digest="", examples=(example,))
     request = Request(prompt=template, system="sys", params={"n": 1})
 
-    (prompt,) = render(request, dataset)
+    prompt = renderer(request, dataset_of(example))(example)
 
     assert prompt.user == text
     assert prompt.messages == [
@@ -85,9 +91,9 @@ TURNS = [
 
 def test_earlier_messages_are_filled_and_sent_before_the_users():
     example = Example(id="r1", input="in", metadata={"hint": "h"})
-    dataset = Dataset(name="d", digest="", examples=(example,))
+    request = build_request(TURNS, {"system": "sys"})
 
-    (prompt,) = render(build_request(TURNS, {"system": "sys"}), dataset)
+    prompt = renderer(request, dataset_of(example))(example)
 
     assert prompt.messages == [
         {"role": "system", "content": "sys"},

@@ -1,5 +1,7 @@
 """Evaluations that meet stored predictions."""
 
+import asyncio
+
 import pytest
 
 from pytest_llmeval import CallableModel
@@ -7,6 +9,10 @@ from pytest_llmeval.config import Settings
 from pytest_llmeval.errors import ModelError
 from pytest_llmeval.runner import Engine
 from pytest_llmeval.runner import run_evaluation
+
+from .tiny_model import LENGTH
+from .tiny_model import ROWS
+from .tiny_model import Pinned
 
 
 class Answers:
@@ -109,3 +115,54 @@ def test_off_neither_reads_nor_writes(run_as, tmp_path):
 
     assert len(model.asked) == 6
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("slots", [1, 7, 32])
+def test_metrics_are_equal_to_the_bit_however_the_rows_came(run_stored, slots):
+    async def answer(user, tries):
+        await asyncio.sleep(0.001 * (hash(user) % 5))
+        return user * (1 + int(user.split()[1]) % 11)
+
+    def slow(prediction, example):
+        return 1 / (1 + len(prediction.text))
+
+    whole = run_stored(Pinned(answer), metrics=[LENGTH, slow], cache="off").values
+
+    async def half(user, tries):
+        if user == "question 30":
+            raise ModelError("stopped")
+        return await answer(user, tries)
+
+    stopping, resumed = Pinned(half), Pinned(answer)
+    with pytest.raises(ModelError, match="stopped"):
+        run_stored(stopping, metrics=[LENGTH, slow], concurrency=slots)
+    found = run_stored(resumed, metrics=[LENGTH, slow], concurrency=slots, run_id="2")
+    replay = run_stored(
+        Pinned(answer), metrics=[LENGTH, slow], cache="only", run_id="3"
+    )
+
+    assert found.values == replay.values == whole
+    repeated = set(stopping.calls) & set(resumed.calls)
+    assert "question 30" in repeated
+    assert len(repeated) <= slots
+    assert set(stopping.calls) | set(resumed.calls) == {r["input"] for r in ROWS}
+
+
+def test_a_row_that_failed_is_asked_again_by_the_next_run(run_stored):
+    def model(prompt):
+        if prompt in broken:
+            raise RuntimeError(prompt)
+        asked.append(prompt)
+        return prompt
+
+    broken, asked = {"question 3", "question 5"}, []
+    first = run_stored(CallableModel(model, version="1"))
+    assert {error.id for error in first.errors} == {"r3", "r5"}
+    assert first["length"].n == 62
+    broken.clear()
+    asked.clear()
+
+    second = run_stored(CallableModel(model, version="1"), run_id="2")
+
+    assert sorted(asked) == ["question 3", "question 5"]
+    assert second["length"].n == 64

@@ -1,12 +1,25 @@
 import math
+from dataclasses import asdict
 
 import pytest
 from scipy.stats import binomtest
 
+from pytest_llmeval import Example
 from pytest_llmeval import Metric
 from pytest_llmeval.errors import MetricError
+from pytest_llmeval.records import Dataset
+from pytest_llmeval.records import ModelRef
+from pytest_llmeval.records import Prediction
+from pytest_llmeval.records import Reply
+from pytest_llmeval.records import Request
+from pytest_llmeval.records import Row
+from pytest_llmeval.records import RowError
+from pytest_llmeval.records import Usage
+from pytest_llmeval.results import Columns
+from pytest_llmeval.results import EvalResults
 from pytest_llmeval.results import interval
 from pytest_llmeval.results import number
+from pytest_llmeval.rows import RowLog
 
 from .chosen_scores import UNIT
 from .chosen_scores import echo
@@ -133,3 +146,125 @@ def test_numbers_have_three_decimals_or_more(value, shown):
 def test_an_interval_is_shown_with_its_confidence():
     assert interval(0.381, 0.482, 0.975) == "0.381 to 0.482 at 97.5 %"
     assert interval(None, None, None) == "-"
+
+
+def predicted(row_id, *, attempts=1, stored_at=None, reply=None, **times):
+    error = None
+    if reply is None:
+        error = RowError(id=row_id, kind="timeout", message="m", attempts=attempts)
+    return Row(
+        example=Example(id=row_id, input="q"),
+        prediction=Prediction(
+            reply=reply, error=error, attempts=attempts, stored_at=stored_at, **times
+        ),
+        scores={} if error else {"m": len(row_id) / 4},
+        errors=(error,) if error else (),
+    )
+
+
+def reply_of(prompt_tokens, output_tokens, cost_usd):
+    return Reply(
+        text="x",
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        cost_usd=cost_usd,
+    )
+
+
+COSTLY = reply_of(1_000, 1_000, 99.0)
+ASKED = [
+    predicted("a", reply=reply_of(10, 1, 0.1), latency_ms=5.0, queue_ms=1.0),
+    predicted("old", attempts=0, stored_at=7.5, reply=COSTLY, latency_ms=9e9),
+    predicted("b", attempts=3, queue_ms=900.0),
+    predicted("cc", reply=reply_of(20, 2, 0.2), latency_ms=50.0, queue_ms=2.0),
+    predicted("older", attempts=0, stored_at=4.5, reply=COSTLY, latency_ms=9e9),
+    predicted("d", attempts=2, reply=reply_of(None, 4, 0.4), latency_ms=500.0),
+]
+
+
+def results_of(rows):
+    dataset = Dataset(
+        name="d", digest="", examples=(), ids=[r.example.id for r in rows]
+    )
+    return EvalResults(
+        name="d",
+        model=ModelRef(scheme="tiny", name="tiny"),
+        request=Request(),
+        dataset=dataset,
+        rows=rows,
+        values={},
+        definitions={},
+        started_at=0.0,
+        duration_s=0.0,
+    )
+
+
+def logged(rows):
+    log = RowLog(Columns([row.example.id for row in rows], ["m"]), {}, str)
+    for position in reversed(range(len(rows))):
+        log.add(position, rows[position])
+    return log
+
+
+@pytest.mark.parametrize("kept", [list, logged])
+def test_usage_is_that_of_the_requests_that_were_sent_now(kept):
+    results = results_of(kept(ASKED))
+
+    assert results.usage == Usage(
+        requests=1 + 3 + 1 + 2,
+        rows=4,
+        prompt_tokens=30,
+        output_tokens=7,
+        cost_usd=pytest.approx(0.7, rel=1e-12),
+        latency_p50_ms=50.0,
+        latency_p95_ms=500.0,
+        queue_p95_ms=900.0,
+    )
+    assert (results.cached, results.oldest_reply) == (2, 4.5)
+    assert results.summary()["usage"]["requests"] == 7
+
+
+def test_a_total_with_an_unknown_cost_is_unknown():
+    rows = [*ASKED, predicted("e", reply=reply_of(1, 1, None), latency_ms=1.0)]
+
+    assert results_of(rows).usage.cost_usd is None
+
+
+def test_usage_of_nothing_is_nothing():
+    usage = results_of([ASKED[1]]).usage
+
+    assert (usage.requests, usage.rows) == (0, 0)
+    rest = {name for name, value in asdict(usage).items() if value is not None}
+    assert rest == {"requests", "rows"}
+
+
+@pytest.mark.parametrize("kept", [list, logged])
+def test_columns_hold_scores_numbers_and_errors_by_position(kept):
+    columns = results_of(kept(ASKED)).columns
+
+    assert columns.ids == ["a", "old", "b", "cc", "older", "d"]
+    scores = list(columns.scores["m"])
+    assert scores[:2] + scores[3:] == [0.25, 0.75, 0.5, 1.25, 0.25]
+    assert math.isnan(scores[2])
+    assert list(columns.numbers["attempts"]) == [1, 0, 3, 1, 0, 2]
+    assert list(columns.failed) == [2]
+    assert columns.kinds == {"timeout": 1}
+
+
+def test_rows_are_read_when_they_are_asked_for(score):
+    results = score([1.0, 0.5, 0.0], broken=[1])
+
+    ids = [row.example.id for row in results.rows[1:]]
+    assert ids == ["r1", "r2"]
+    assert results.rows[-1].example.id == "r2"
+    assert len(results.rows) == 3
+    assert results.rows[0] == results.rows[0]
+    assert results.rows[0] is not results.rows[0], "nothing is kept in memory"
+    with pytest.raises(IndexError):
+        results.rows[3]
+
+
+def test_errors_are_in_the_order_of_the_data_however_they_came():
+    rows = [predicted(name) for name in "abc"]
+
+    assert [error.id for error in results_of(logged(rows)).errors] == ["a", "b", "c"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from typing import Any
@@ -10,7 +12,6 @@ from typing import Any
 from pytest_llmeval.errors import CallError
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.errors import ModelError
-from pytest_llmeval.models import in_thread
 from pytest_llmeval.records import Ask
 from pytest_llmeval.records import ModelRef
 from pytest_llmeval.records import Prompt
@@ -18,6 +19,9 @@ from pytest_llmeval.records import Reply
 from pytest_llmeval.records import digest_of
 from pytest_llmeval.text import one_line
 from pytest_llmeval.text import safe
+from pytest_llmeval.threads import AT_ONCE
+from pytest_llmeval.threads import Batches
+from pytest_llmeval.threads import Threads
 
 
 if TYPE_CHECKING:
@@ -79,14 +83,18 @@ def latest_version(client: MlflowClient, name: str) -> ModelVersion:
 
 
 class MlflowModel:
-    """A pyfunc model; its code is loaded with the first question."""
+    """A pyfunc model; its code is loaded with the first question.
 
-    concurrency: int | None = None
+    One that takes lists or frames is asked in batches, a chat model once per prompt.
+    """
+
+    concurrency: int | None = AT_ONCE
     sees_example = False
 
     def __init__(self, ref: ModelRef) -> None:
         self.ref = ref
         self._loaded: Any = None
+        self._threads = Threads()
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Ask]:
@@ -100,10 +108,17 @@ class MlflowModel:
                 raise ModelError(
                     f"cannot load {self.ref}: {type(error).__name__}: {error}"
                 ) from error
+        chat = self._chat()
+        batches = Batches(self._predict, self._threads)
 
         async def ask(prompt: Prompt) -> Reply:
             try:
-                text = await in_thread(self._predict, prompt)
+                if chat is None:
+                    text = await batches.run(prompt)
+                else:
+                    text = await self._threads.run(chat, prompt)
+            except CallError:
+                raise
             except Exception as error:  # the model's own code
                 message = f"{type(error).__name__}: {one_line(error, 500)}"
                 raise CallError("exception", message) from error
@@ -124,32 +139,39 @@ class MlflowModel:
         version = f"/{self.ref.version}" if self.ref.version else ""
         return f"models:/{self.ref.name}{version}"
 
-    def _predict(self, prompt: Prompt) -> Any:
-        metadata = self._loaded.metadata
-        task = (metadata.metadata or {}).get("task", "")
-        params = dict(prompt.params)
+    def _chat(self) -> Callable[[Prompt], Any] | None:
+        """Return what asks for one prompt, for models that take chat messages."""
+        task = (self._loaded.metadata.metadata or {}).get("task", "")
         if task == "agent/v1/responses":
-            answer = self._loaded.predict({"input": prompt.messages, **params})
-            return answer["output"][-1]["content"][-1]["text"]
+            return self._ask_responses
         if task in ("llm/v1/chat", "agent/v1/chat", "agent/v2/chat"):
-            answer = self._loaded.predict({"messages": prompt.messages, **params})
-            if "choices" in answer:
-                return answer["choices"][0]["message"]["content"]
-            return answer["messages"][-1]["content"]
-        schema = metadata.get_input_schema()
+            return self._ask_chat
+        return None
+
+    def _ask_responses(self, prompt: Prompt) -> Any:
+        body = {"input": prompt.messages, **prompt.params}
+        return self._loaded.predict(body)["output"][-1]["content"][-1]["text"]
+
+    def _ask_chat(self, prompt: Prompt) -> Any:
+        answer = self._loaded.predict({"messages": prompt.messages, **prompt.params})
+        if "choices" in answer:
+            return answer["choices"][0]["message"]["content"]
+        return answer["messages"][-1]["content"]
+
+    def _predict(self, prompts: Sequence[Prompt]) -> Sequence[Any]:
+        """Return the answers to several prompts of one request, in order."""
+        texts = [prompt.text for prompt in prompts]
+        params = dict(prompts[0].params)
+        schema = self._loaded.metadata.get_input_schema()
         if schema is not None and schema.has_input_names():
             import pandas
 
-            names = schema.input_names()
-            answers = self._loaded.predict(
-                pandas.DataFrame({names[0]: [prompt.text]}), params
-            )
+            frame = pandas.DataFrame({schema.input_names()[0]: texts})
+            answers = self._loaded.predict(frame, params)
         else:
-            answers = self._loaded.predict([prompt.text], params or None)
+            answers = self._loaded.predict(texts, params or None)
+        if hasattr(answers, "iloc") and getattr(answers, "ndim", 1) == 2:
+            answers = answers.iloc[:, 0]
         if hasattr(answers, "tolist"):
             answers = answers.tolist()
-        if hasattr(answers, "iloc"):
-            answers = answers.iloc[:, 0].tolist()
-        return (
-            answers[0] if isinstance(answers, list) and len(answers) == 1 else answers
-        )
+        return answers if isinstance(answers, (list, tuple)) else [answers]

@@ -1,0 +1,332 @@
+"""Looks through the rows of one evaluation, and asks and scores what is missing.
+
+Stored replies are scored as the rows are read. What is not stored is claimed in the
+store and asked; what another process has claimed is looked at again later. Apart from
+`runner`, which says what there is to evaluate, and from `calls`, which knows no rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from contextlib import contextmanager
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import islice
+
+from pytest_llmeval.budget import Budget
+from pytest_llmeval.budget import cost_of
+from pytest_llmeval.budget import find_price
+from pytest_llmeval.calls import Limits
+from pytest_llmeval.calls import ask_all
+from pytest_llmeval.config import Settings
+from pytest_llmeval.errors import ModelError
+from pytest_llmeval.models import renderer
+from pytest_llmeval.predictions import Predictions
+from pytest_llmeval.predictions import key_maker
+from pytest_llmeval.records import Dataset
+from pytest_llmeval.records import Example
+from pytest_llmeval.records import Metric
+from pytest_llmeval.records import Model
+from pytest_llmeval.records import Prediction
+from pytest_llmeval.records import Progress
+from pytest_llmeval.records import Prompt
+from pytest_llmeval.records import Request
+from pytest_llmeval.records import Row
+from pytest_llmeval.records import RowError
+from pytest_llmeval.records import digest_of
+from pytest_llmeval.rows import RowLog
+from pytest_llmeval.scoring import join
+from pytest_llmeval.scoring import score_row
+from pytest_llmeval.text import first_few
+from pytest_llmeval.threads import AT_ONCE
+from pytest_llmeval.threads import Threads
+from pytest_llmeval.threads import run_beside
+
+
+FIRST_LOOK_S = 0.05
+LAST_LOOK_S = 2.0
+"""How long to wait before looking again for rows that another process asks."""
+
+
+class Asking:
+    """One evaluation on its way; `run` returns when every row is in the log.
+
+    Args:
+        settings: Concurrency, time-outs, what stored replies are used for.
+        model: Who is asked.
+        dataset: Its rows.
+        request: How they are asked.
+        metrics: What they are scored by.
+        log: Takes the rows.
+        store: Keeps predictions; None to keep none.
+        budget: What may be spent; None for no limit.
+        progress: Shows how it gets on.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        model: Model,
+        dataset: Dataset,
+        request: Request,
+        metrics: Mapping[str, Metric],
+        log: RowLog,
+        store: Predictions | None,
+        budget: Budget | None,
+        progress: Progress | None,
+    ) -> None:
+        self._settings, self._model, self._dataset = settings, model, dataset
+        self._log, self._store, self._budget = log, store, budget
+        self._progress = progress
+        self._quick = [metric for metric in metrics.values() if metric.inline]
+        self._slow = [metric for metric in metrics.values() if not metric.inline]
+        self._render = renderer(request, dataset)
+        self._evaluation = digest_of(
+            [model.ref.identity(), request.digest, dataset.digest]
+        )
+        self._key = key_maker(
+            model.ref, request, self._generation(), sees_example=model.sees_example
+        )
+        self._unread = enumerate(dataset.examples)
+        self._begun = bytearray(len(dataset.ids))
+        self._ready: deque[tuple[int, Prompt]] = deque()
+        self._asked: dict[int, tuple[Example, bytes]] = {}
+        self._keys: set[bytes] = set()
+        self._unstored: set[bytes] = set()
+        self._missing: list[str] = []
+        self._wait_s, self._later = FIRST_LOOK_S, False
+        self._answers: list[tuple[int, Example, Prediction]] = []
+        self._committing = self._stopping = False
+        self._failure: Exception | None = None
+        self._scoring: set[asyncio.Task[None]] = set()
+        self._threads = Threads()
+
+    def _generation(self) -> str | None:
+        """Return which replies of an unpinned model may serve."""
+        if self._store is None or self._model.ref.pinned:
+            return None
+        replayed = self._settings.cache == "only" or self._settings.gates is not None
+        instance = self._model.ref.instance
+        return self._store.generation(self._evaluation, instance, latest=replayed)
+
+    def run(self) -> None:
+        """Ask and score.
+
+        Raises:
+            LLMEvalError: the model must not be asked on, the data changed, or a stored
+                prediction is missing and must not be asked for.
+        """
+        self._show()
+        with self._turn():
+            run_beside(self._work, meanwhile=self._show, stop=self._stop)
+        self._show()
+        if self._missing:
+            raise ModelError(
+                f"--llmeval-cache only: {len(self._missing)} of {len(self._log)} rows "
+                f"of {self._dataset.name} have no stored prediction of "
+                f"{self._model.ref}: {first_few(self._missing)}"
+            )
+        self._name_unanswered()
+        complete = not self._log.columns.failed
+        if self._store is not None and not self._model.ref.pinned and complete:
+            self._store.finish(self._evaluation)
+
+    def _name_unanswered(self) -> None:
+        """Add an error for each row that nothing came back for: it must not vanish."""
+        if self._log.done == len(self._log):
+            return
+        for position, example in enumerate(self._dataset.examples):
+            if not self._log.has(position):
+                message = "no reply and no error"
+                error = RowError(id=example.id, kind="missing", message=message)
+                prediction = Prediction(error=error, attempts=0)
+                self._log.add(position, score_row(example, prediction, ()))
+
+    def _show(self) -> None:
+        if self._progress is not None:
+            errors = len(self._log.columns.failed)
+            self._progress(self._log.done, len(self._log), errors)
+
+    def _turn(self) -> AbstractContextManager[object]:
+        """Wait for a turn where more workers than requests are allowed."""
+        path = self._settings.turn_path
+        if path is None:
+            return nullcontext()
+        from filelock import FileLock
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path)
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    async def _work(self) -> None:
+        self._reading = asyncio.Lock()
+        self._scorers = asyncio.Semaphore(min(self._settings.share, AT_ONCE))
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                first = await self._take()
+                if first is not None:  # a model that need not be asked is not opened
+                    self._ready.appendleft(first)
+                    await self._ask()
+                self._score_answers()
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+        finally:
+            if self._store is not None:
+                self._store.release()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _ask(self) -> None:
+        settings, name = self._settings, self._model.ref
+        price = find_price(
+            settings.prices,
+            *(name.requested, str(name), name.name.rpartition("#")[2]),
+        )
+        limits = Limits(
+            concurrency=settings.share,
+            timeout_s=settings.timeout_s,
+            attempts=settings.attempts,
+            requests_per_minute=_shared(settings.requests_per_minute, settings),
+            tokens_per_minute=_shared(settings.tokens_per_minute, settings),
+        )
+        await ask_all(
+            self._model,
+            self._take,
+            limits,
+            self._answered,
+            budget=self._budget,
+            cost_usd=cost_of(price) if price is not None else None,
+            is_stopping=lambda: self._stopping,
+        )
+
+    async def _take(self) -> tuple[int, Prompt] | None:
+        """Give the next prompt to ask, or None when there is none left."""
+        while not self._stopping:
+            if self._failure is not None:
+                raise self._failure
+            if self._ready:
+                return self._ready.popleft()
+            async with self._reading:
+                if not self._ready and not await self._read():
+                    return None
+            await asyncio.sleep(0)  # replies come in while stored rows are read
+        return None
+
+    async def _read(self) -> bool:
+        """Look at the next rows; return whether there may be more to ask."""
+        while len(self._scoring) >= self._settings.share:  # slow metrics lag behind
+            await asyncio.wait(self._scoring, return_when=asyncio.FIRST_COMPLETED)
+        unread = (item for item in self._unread if not self._begun[item[0]])
+        block = list(islice(unread, self._settings.share))
+        if not block:
+            return await self._begin_again()
+        prompts = [self._render(example) for _, example in block]
+        keys = [self._key(prompt) for prompt in prompts]
+        found, ours = self._look_up(keys)
+        for (position, example), prompt, key in zip(block, prompts, keys, strict=True):
+            if key in found:
+                self._begun[position] = True
+                self._score(position, example, found[key])
+            elif self._settings.cache == "only":
+                self._missing.append(example.id)
+            elif key in ours and key not in self._keys:
+                self._begun[position] = True
+                self._asked[position] = (example, key)
+                self._ready.append((position, prompt))
+                if self._store is not None and key not in self._unstored:
+                    self._keys.add(key)  # equal requests are asked once
+            else:
+                self._later = True
+        return True
+
+    async def _begin_again(self) -> bool:
+        """Go back to rows that somebody else was asking, after a while."""
+        if not self._later:
+            return False
+        await asyncio.sleep(self._wait_s)
+        self._wait_s, self._later = min(2.0 * self._wait_s, LAST_LOOK_S), False
+        self._unread = enumerate(self._dataset.examples)
+        return True
+
+    def _look_up(
+        self, keys: list[bytes]
+    ) -> tuple[Mapping[bytes, Prediction], set[bytes]]:
+        """Return what is stored, and which keys are ours to ask."""
+        if self._store is None:
+            return {}, set(keys)
+        if self._settings.cache == "only":
+            return self._store.find(keys), set()
+        return self._store.take(keys, own_run_only=self._settings.cache == "refresh")
+
+    def _answered(self, position: int, prediction: Prediction) -> None:
+        """Take a reply over: commit it now, score it when the next request is out."""
+        example, key = self._asked.pop(position)
+        if self._store is not None:
+            self._keys.discard(key)
+            if not self._store.add(key, prediction):
+                self._unstored.add(key)
+        if not self._committing:  # once for all replies of a turn of the loop
+            self._committing = True
+            asyncio.get_running_loop().call_soon(self._commit)
+        self._answers.append((position, example, prediction))
+
+    def _commit(self) -> None:
+        self._committing = False
+        if self._store is not None:
+            with self._noting_failure():
+                self._store.commit()
+        asyncio.get_running_loop().call_soon(self._score_answers)
+
+    def _score_answers(self) -> None:
+        answers, self._answers = self._answers, []
+        with self._noting_failure():
+            for answer in answers:
+                self._score(*answer)
+
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        """Keep what is raised for whoever takes a row next."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  # raised again
+            self._failure = error
+
+    def _score(self, position: int, example: Example, prediction: Prediction) -> None:
+        row = score_row(example, prediction, self._quick)
+        if not self._slow or prediction.error is not None:
+            self._log.add(position, row)
+            return
+        task = self._tasks.create_task(self._score_beside(position, row))
+        self._scoring.add(task)
+        task.add_done_callback(self._scoring.discard)
+
+    async def _score_beside(self, position: int, row: Row) -> None:
+        """Add what slow metrics say."""
+        with self._noting_failure():
+            async with self._scorers:
+                more = await self._score_slowly(row)
+            self._log.add(position, join(row, more))
+
+    async def _score_slowly(self, row: Row) -> Row:
+        timeout_s = self._settings.timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._threads.run(
+                    score_row, row.example, row.prediction, self._slow
+                )
+        except TimeoutError:
+            names = ", ".join(metric.name for metric in self._slow)
+            message = f"{names}: no score within {timeout_s:g} s"
+            error = RowError(id=row.example.id, kind="scorer", message=message)
+            return replace(row, scores={}, errors=(error,))
+
+
+def _shared(limit: float | None, settings: Settings) -> float | None:
+    return None if limit is None else limit / settings.workers

@@ -1,0 +1,190 @@
+"""The rows of one evaluation: written as they come, read when they are asked for."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import weakref
+from array import array
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from typing import overload
+
+from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.records import Example
+from pytest_llmeval.records import Prediction
+from pytest_llmeval.records import Reply
+from pytest_llmeval.records import Row
+from pytest_llmeval.records import RowError
+from pytest_llmeval.records import plain
+from pytest_llmeval.results import Columns
+
+
+REPLY_FIELDS = ("prompt_tokens", "output_tokens", "cost_usd")
+PREDICTION_FIELDS = ("latency_ms", "queue_ms", "attempts", "stored_at")
+
+
+class RowLog(Sequence[Row]):
+    """Rows in a temporary file that ends with the results that hold it.
+
+    Memory grows by arrays of numbers only. What is read back is what the file may
+    hold: metadata as JSON has it, secrets taken out.
+
+    Args:
+        columns: Takes the rows' scores and numbers.
+        fields: Which column of the data is which, see `Dataset.columns`.
+        redact: Takes secrets out of a text.
+        folder: Where the file lies; the system's temporary folder by default.
+
+    Raises:
+        ConfigurationError: the folder takes no file, or has no space; so does `add`.
+    """
+
+    def __init__(
+        self,
+        columns: Columns,
+        fields: Mapping[str, Any],
+        redact: Callable[[str], str],
+        folder: Path | None = None,
+    ) -> None:
+        self.columns = columns
+        self._names = _text_columns(fields)
+        self._redact = redact
+        self._folder = folder or "the temporary folder"
+        with self._naming_folder():
+            # Without a buffer, because one that a full disk did not take stays in it.
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # lives as long as this
+        weakref.finalize(self, self._file.close)
+        self._starts = array("q", [-1]) * len(columns.ids)
+        self._sizes = array("q", [0]) * len(columns.ids)
+        self._end = self.done = 0
+
+    def has(self, position: int) -> bool:
+        """Return whether the row at a position of the dataset has been added."""
+        return self._starts[position] >= 0
+
+    def add(self, position: int, row: Row) -> None:
+        """Append the row at a position of the dataset."""
+        if self.has(position):
+            raise RuntimeError(f"row {row.example.id!r} was added twice")
+        line = json.dumps(_redacted(self._entry(row), self._redact)).encode() + b"\n"
+        with self._naming_folder():
+            self._file.seek(self._end)  # rows may have been read since
+            rest = memoryview(line)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        self._starts[position], self._sizes[position] = self._end, len(line)
+        self._end += len(line)
+        self.done += 1
+        self.columns.note(position, row)
+
+    @contextmanager
+    def _naming_folder(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot keep the rows in {self._folder}: {error.strerror}; free some "
+                "space there or choose another folder with --llmeval-dir (outside "
+                "pytest: TMPDIR); replies are stored, and the same command goes on "
+                "from there"
+            ) from None
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, position: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[Row]: ...
+
+    def __getitem__(self, position: int | slice) -> Row | list[Row]:
+        if isinstance(position, slice):
+            return [self[at] for at in range(*position.indices(len(self)))]
+        return self._row(json.loads(self._line(position)))
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[position] for position in range(len(self)))
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield each row as a line of JSON, in the dataset's order."""
+        return map(self._line, range(len(self)))
+
+    def _line(self, position: int) -> bytes:
+        self._file.seek(self._starts[position])
+        return self._file.read(self._sizes[position])
+
+    def _entry(self, row: Row) -> dict[str, Any]:
+        example, prediction, reply = row.example, row.prediction, row.prediction.reply
+        texts = {"id": example.id, "input": example.input, "context": example.context}
+        if len(example.references) == 1:
+            texts["references"] = example.references[0]
+        known = {name: texts.get(field) for name, field in self._names.items()}
+        return {
+            "id": example.id,
+            "input": example.input,
+            "references": list(example.references),
+            "context": example.context,
+            "metadata": {
+                str(name): plain(value)
+                for name, value in example.metadata.items()
+                if not isinstance(value, str) or value != known.get(name)
+            },
+            "prediction": reply.text if reply else None,
+            "errors": [
+                {"kind": e.kind, "message": e.message, "attempts": e.attempts}
+                for e in row.errors
+            ],
+            "scores": dict(row.scores),
+            **{name: getattr(prediction, name) for name in PREDICTION_FIELDS},
+            **{name: getattr(reply, name, None) for name in REPLY_FIELDS},
+        }
+
+    def _row(self, entry: Mapping[str, Any]) -> Row:
+        texts = {**entry, "references": next(iter(entry["references"]), None)}
+        known = {name: texts[field] for name, field in self._names.items()}
+        metadata = {name: text for name, text in known.items() if text is not None}
+        example = Example(
+            id=entry["id"],
+            input=entry["input"],
+            references=tuple(entry["references"]),
+            context=entry["context"],
+            metadata={**metadata, **entry["metadata"]},
+        )
+        errors = tuple(RowError(id=example.id, **error) for error in entry["errors"])
+        reply = None
+        if entry["prediction"] is not None:
+            tokens = {name: entry[name] for name in REPLY_FIELDS}
+            reply = Reply(text=entry["prediction"], **tokens)
+        prediction = Prediction(
+            reply=reply,
+            error=errors[0] if errors and reply is None else None,
+            **{name: entry[name] for name in PREDICTION_FIELDS},
+        )
+        scores = entry["scores"]
+        return Row(example=example, prediction=prediction, scores=scores, errors=errors)
+
+
+def _text_columns(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Return the columns whose text a row has already, with the field that holds it."""
+    references: Sequence[str] = fields.get("references") or ()
+    names = {fields.get(field): field for field in ("id", "input", "context")}
+    if len(references) == 1:
+        names[references[0]] = "references"
+    return {str(name): field for name, field in names.items() if name is not None}
+
+
+def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {key: _redacted(item, redact) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_redacted(item, redact) for item in value]
+    return value
