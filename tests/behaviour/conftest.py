@@ -1,5 +1,7 @@
 """A suite in a project of its own, run by pytest in a subprocess."""
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
@@ -32,6 +34,25 @@ import pytest
 def llmeval_model():
     return CallableModel(lambda prompt: prompt.upper(), version="1")
 """
+PINNED = """\
+import json
+import urllib.request
+
+import pytest
+
+from pytest_llmeval import CallableModel
+
+
+def ask(prompt: str) -> str:
+    body = json.dumps({{"messages": [{{"content": prompt}}]}}).encode()
+    with urllib.request.urlopen("{url}/chat/completions", body) as reply:
+        return json.load(reply)["choices"][0]["message"]["content"]
+
+
+@pytest.fixture
+def llmeval_model():
+    return CallableModel(ask, version="1")
+"""
 IGNORED = ".llmeval/\nmlflow.db\nmlartifacts/\n__pycache__/\n"
 ROWS = [{"id": f"r{i}", "input": f"word {i}", "answer": f"WORD {i}"} for i in range(40)]
 PASSING = """\
@@ -44,6 +65,7 @@ def test_quality(evaluate):
     results = evaluate(data=DATA, metrics=["exact_match"])
     assert_metric(results, "exact_match", ">=", 0.9)
 """
+PYTEST = (sys.executable, "-m", "pytest")
 
 
 class Suite:
@@ -51,6 +73,7 @@ class Suite:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.ini: dict[str, object] = {}
         if (path / "evals").exists():  # a copy of one that was made before
             return
         self.write("pytest.ini", INI)
@@ -67,7 +90,22 @@ class Suite:
         self.write(name, "".join(json.dumps(row) + "\n" for row in rows))
 
     def run(self, *arguments: str) -> pytest.RunResult:
-        return self._run(sys.executable, "-m", "pytest", *(arguments or ("evals",)))
+        return self.run_under((), *arguments)
+
+    def run_under(self, wrapper: tuple[str, ...], *arguments: str) -> pytest.RunResult:
+        """Run pytest by a command that changes what it may do."""
+        return self._run(*wrapper, *PYTEST, *(arguments or ("evals",)))
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start pytest in a process group of its own, as a shell does."""
+        return subprocess.Popen(
+            (*PYTEST, *(arguments or ("evals",))),
+            cwd=self.path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
 
     def llmeval(self, *arguments: str) -> pytest.RunResult:
         return self._run(str(Path(sys.executable).with_name("llmeval")), *arguments)
@@ -89,6 +127,20 @@ class Suite:
             done.stderr.splitlines(),
             time.monotonic() - started,
         )
+
+    def set_ini(self, **values: object) -> None:
+        self.ini.update(values)
+        lines = "".join(f"{name} = {value}\n" for name, value in self.ini.items())
+        self.write("pytest.ini", INI + lines)
+
+    def ask(self, server: ModelServer) -> None:
+        """Have the server's model evaluated, which is not pinned."""
+        self.write("evals/conftest.py", "")
+        self.set_ini(llmeval_model=server.url)
+
+    def ask_pinned(self, server: ModelServer) -> None:
+        """Have a callable evaluated that asks the server, and that has a version."""
+        self.write("evals/conftest.py", PINNED.format(url=server.url))
 
     def update_gates(self) -> None:
         assert self.llmeval("gates", "update").ret == 0
@@ -149,21 +201,37 @@ class ModelServer:
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.in_flight = self.most_in_flight = 0
         self.answer: Callable[[str], str] = str.upper
         self.status: Callable[[str], int] = lambda message: 200
-        outer = self
+        self.retry_after_s: float | None = None
+        self.closing = threading.Event()
+        self._alarm: tuple[int, Callable[[], object]] | None = None
+        lock, outer = threading.Lock(), self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
                 length = int(self.headers["Content-Length"])
-                body = json.loads(self.rfile.read(length))
-                outer.requests.append(body)
-                outer.headers.append(dict(self.headers))
+                content = self.rfile.read(length)
+                if len(content) < length:  # the client died while it sent this
+                    return
+                body = json.loads(content)
+                with lock:
+                    outer.requests.append(body)
+                    outer.headers.append(dict(self.headers))
+                    outer.in_flight += 1
+                    outer.most_in_flight = max(outer.most_in_flight, outer.in_flight)
+                    outer._ring()
                 message = body["messages"][-1]["content"]
                 status = outer.status(message)
                 text = outer.answer(message)
+                with lock:  # before the client can know, who may send the next one
+                    outer.in_flight -= 1
+                self._reply(status, text)
+
+            def _reply(self, status: int, text: str) -> None:
                 reply = {
                     "choices": [{"message": {"role": "assistant", "content": text}}],
                     "usage": {"prompt_tokens": 3, "completion_tokens": 2},
@@ -171,6 +239,8 @@ class ModelServer:
                 content = json.dumps(reply).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
+                if outer.retry_after_s is not None and status == 429:
+                    self.send_header("Retry-After", f"{outer.retry_after_s:g}")
                 self.end_headers()
                 self.wfile.write(content)
 
@@ -180,12 +250,52 @@ class ModelServer:
         class Server(ThreadingHTTPServer):
             request_queue_size = 128  # with the default of 5, clients wait seconds
 
+            def handle_error(self, *arguments: Any) -> None:
+                # Clients may hang up: that is what some tests are about.
+                if not isinstance(sys.exception(), ConnectionError):
+                    super().handle_error(*arguments)
+
         self._server = Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
+    def call_at(self, requests: int, action: Callable[[], object]) -> None:
+        """Call something once, when that many requests have come."""
+        self._alarm = (requests, action)
+
+    def _ring(self) -> None:
+        if self._alarm is not None and len(self.requests) >= self._alarm[0]:
+            (_, action), self._alarm = self._alarm, None
+            action()
+
+    @property
+    def asked(self) -> list[str]:
+        """The message of each request, in the order of arrival."""
+        return [body["messages"][-1]["content"] for body in list(self.requests)]
+
+    @property
+    def repeated(self) -> int:
+        """Requests beyond the first for the same message."""
+        asked = self.asked
+        return len(asked) - len(set(asked))
+
+    def slowly(self, message: str) -> str:
+        """Answer as by default, after 20 ms."""
+        time.sleep(0.02)
+        return message.upper()
+
+    def hang(self, message: str) -> str:
+        """Answer when the server closes."""
+        self.closing.wait()
+        return message
+
+    def stop_listening(self) -> None:
+        self._server.shutdown()
+        self._server.socket.close()
+
     def close(self) -> None:
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

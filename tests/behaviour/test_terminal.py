@@ -139,41 +139,6 @@ def test_secrets_reach_no_file_and_no_line(suite, monkeypatch):
             assert b"canary-7f3a9b" not in path.read_bytes(), path
 
 
-def test_second_run_answers_from_the_store_with_equal_bits(suite, model_server):
-    suite.write("evals/conftest.py", "")
-    url = ("--llmeval-model", model_server.url)
-    suite.run("evals", *url)
-    assert len(model_server.requests) == 40
-    first = suite.verdict["gates"]
-    suite.run("evals", *url, "--llmeval-cache", "only")
-    assert len(model_server.requests) == 40
-    (before,), (after,) = first, suite.verdict["gates"]
-    assert after["cached"] == 40
-    for field in ("value", "lower", "upper", "n"):
-        assert after[field] == before[field]
-    suite.run("evals", *url)
-    assert len(model_server.requests) == 80, "a plain URL may be another model by now"
-
-
-def test_rows_that_failed_are_all_that_a_second_run_asks(suite, model_server):
-    suite.write("evals/conftest.py", "")
-    model_server.status = lambda m: 400 if m in ("word 3", "word 30") else 200
-    arguments = ("evals", "--llmeval-model", model_server.url)
-    assert suite.run(*arguments).ret == 1
-    assert suite.verdict["reason"] == "ROWS_MISSING"
-    assert len(model_server.requests) == 40, "HTTP 400 is not tried again"
-    model_server.status = lambda m: 200
-    assert suite.run(*arguments).ret == 0
-    assert len(model_server.requests) == 42
-    assert suite.verdict["gates"][0]["cached"] == 38
-
-
-def test_cache_only_names_rows_that_are_not_stored(suite):
-    result = suite.run("evals", "--llmeval-cache", "only")
-    assert result.ret == 1
-    result.stdout.fnmatch_lines(["*--llmeval-cache only: 40 of 40 rows*r0, r1*"])
-
-
 def test_under_xdist_gates_decide_their_tests_and_no_verdict_is_claimed(suite):
     result = suite.run("evals", "-n", "2")
     assert result.ret == 0
