@@ -8,7 +8,7 @@ TEST_OPTIONS := -n 2 --dist loadfile -W error
 BENCHMARKS := unused startup latency faults resume metrics overhead scale
 
 .DEFAULT_GOAL := help
-.PHONY: help evals test check typing docs build bench demo clean
+.PHONY: help evals test stress check typing docs build bench demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -26,6 +26,9 @@ evals: $(INSTALLED) ## evaluate the embedded model on the suites in evals/
 test: $(INSTALLED) ## run the tests, with lint, contracts and types among them
 	@$(BIN)/llmeval model pull smollm2
 	$(BIN)/python -m pytest $(TEST_OPTIONS) tests/
+
+stress: $(INSTALLED) ## kill runs at random moments and count what is lost; two minutes
+	$(BIN)/python -m tests.stress.kill_runs
 
 check: $(INSTALLED) ## check style and import contracts
 	$(BIN)/ruff format --check .
