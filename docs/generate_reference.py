@@ -7,7 +7,7 @@ python docs/generate_reference.py --print   print it
 import sys
 from pathlib import Path
 
-from pytest_llmeval.config import OPTIONS
+from pytest_llmeval.options import OPTIONS
 
 
 PAGE = Path(__file__).with_name("reference.md")

@@ -15,8 +15,8 @@ import pytest
 import pytest_llmeval
 from pytest_llmeval import hooks
 from pytest_llmeval import pytest_plugin
-from pytest_llmeval.config import OPTIONS
 from pytest_llmeval.metrics import built_in_metrics
+from pytest_llmeval.options import OPTIONS
 
 
 ROOT = Path(__file__).parents[1]
