@@ -52,7 +52,7 @@ def outcome(home: Path) -> list[Figure]:
     """Return how the rows came out, in the row file and as the gates saw them."""
     lines = (newest_run(home) / "results.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
-    errored = [row["id"] for row in rows if row["error"]]
+    errored = [row["id"] for row in rows if row["errors"]]
     gates = read_verdict(home)["gates"]
     exact = sum((gate["n"], gate["errors"]) == (ROWS - 1, 1) for gate in gates)
     counts = {

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pytest_llmeval.records import Decision
 
 
-@dataclass(kw_only=True)
+# Every pytest run pays for what is generated here.
+@dataclass(kw_only=True, repr=False, eq=False)
 class Evidence:
     """Tests as collected and reported, gates as decided."""
 

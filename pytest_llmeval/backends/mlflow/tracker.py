@@ -56,8 +56,10 @@ class MlflowTracker:
     """
 
     def __init__(self, uri: str, home: Path) -> None:
-        self._uri = uri
+        self._uri, self._is_file = uri, uri.startswith("sqlite:")
         self._client = connect(uri, home)
+        if self._is_file:  # it has been opened
+            return
         try:
             self._client.search_experiments(max_results=1)
         except Exception as error:  # noqa: BLE001  # of a network, a proxy, a database
@@ -89,7 +91,8 @@ class MlflowTracker:
             child = _child_of(evaluation, found)
             kept.add(self._log_evaluation(experiment, evaluation, child, tags, rows))
         self._log_values(parent, run, run["tags"])
-        self._delete_twins(self._find_runs(experiment, run), kept)
+        if not self._is_file:  # only the answer of a server can get lost
+            self._delete_twins(self._find_runs(experiment, run), kept)
         return parent
 
     def log_verdict(self, run_id: str, run: Mapping[str, Any], verdict: Path) -> None:
@@ -119,7 +122,7 @@ class MlflowTracker:
 
     def _artifact_location(self) -> str | None:
         """Return a folder beside a database file; a server has its own place."""
-        if not self._uri.startswith("sqlite:"):
+        if not self._is_file:
             return None
         # MLflow would take the working directory.
         database = Path(urlsplit(self._uri).path.removeprefix("/")).absolute()
