@@ -215,6 +215,7 @@ class LLMEvalPlugin:
     def _write(self, text: str) -> None:
         with self._terminal() as reporter:
             reporter.write(text, flush=True)
+            reporter.currentfspath = None  # the line that began with it is over
 
     def _say(self, status: str, line: str) -> None:
         with self._terminal() as reporter:
