@@ -46,7 +46,6 @@ build: $(INSTALLED) ## build wheel and sdist into dist/
 	$(BIN)/python -m build
 
 bench: $(INSTALLED) ## run the benchmarks, on a machine that does nothing else
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
 	@for name in $(BENCHMARKS); do echo; $(BIN)/python -m benchmarks.$$name || exit 1; done
 	@echo; $(BIN)/python -m benchmarks.scale --mlflow
 

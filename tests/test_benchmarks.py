@@ -1,7 +1,5 @@
 """The benchmarks are honest: all that they compare does the same work."""
 
-from importlib.util import find_spec
-
 import pytest
 
 from benchmarks.workload import Run
@@ -16,15 +14,9 @@ LATENCY_MS = 300  # so long that the last slot sends before the first has a repl
 # Of 10 answers, 7 hold the 8 words of the reference and a "the" before them, which
 # exact match ignores and ROUGE does not; the others hold 6, 4 and 2 of these words.
 MEANS = {"exact_match": 7 / 10, "rouge1": 2 * (7 * 8 + 6 + 4 + 2) / (8 + 9) / 10}
-NEEDS_OPENAI = pytest.mark.skipif(
-    find_spec("openai") is None, reason="needs the extra bench"
-)
 
 
-@pytest.mark.parametrize(
-    "contender",
-    ["ours", "floor_aiohttp", pytest.param("floor_openai", marks=NEEDS_OPENAI)],
-)
+@pytest.mark.parametrize("contender", ["ours", "floor_aiohttp", "floor_openai"])
 def test_contender_asks_every_row_once_and_computes_these_means(contender, tmp_path):
     run = contend(contender, write_suite(tmp_path, ROWS), LATENCY_MS)
     assert run.means == pytest.approx(MEANS)
