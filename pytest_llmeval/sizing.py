@@ -56,9 +56,9 @@ def plan_size(
     """
 
     def power(rows: int) -> float:
-        return float(stats.power(rows, threshold, expected, confidence))
+        return float(stats.binary_power(rows, threshold, expected, confidence))
 
-    needed = stats.rows_for_power(threshold, expected, confidence, wanted)
+    needed = stats.binary_rows_for_power(threshold, expected, confidence, wanted)
     return Plan(
         gate=f"at least {threshold:g} right, at {100 * confidence:g} % confidence",
         model=f"{expected:g} of its answers are right",

@@ -13,12 +13,12 @@ from pytest_llmeval.stats.gaffke import mean
 from pytest_llmeval.stats.gaffke import p_value
 from pytest_llmeval.stats.gaffke import rows_to_decide
 from pytest_llmeval.stats.gaffke import upper_bound
-from pytest_llmeval.stats.holm import holm
+from pytest_llmeval.stats.holm import adjust_p_values
+from pytest_llmeval.stats.power import binary_power
+from pytest_llmeval.stats.power import binary_rows_for_power
 from pytest_llmeval.stats.power import paired_power
 from pytest_llmeval.stats.power import paired_rows_for_power
-from pytest_llmeval.stats.power import power
 from pytest_llmeval.stats.power import rows_all_right
-from pytest_llmeval.stats.power import rows_for_power
 from pytest_llmeval.stats.repeats import Variances
 from pytest_llmeval.stats.repeats import pass_at_k
 from pytest_llmeval.stats.repeats import pass_hat_k
@@ -31,8 +31,10 @@ __all__ = [
     "BettingTest",
     "CorpusBounds",
     "Variances",
+    "adjust_p_values",
+    "binary_power",
+    "binary_rows_for_power",
     "corpus_bounds",
-    "holm",
     "lower_bound",
     "mean",
     "p_value",
@@ -40,9 +42,7 @@ __all__ = [
     "paired_rows_for_power",
     "pass_at_k",
     "pass_hat_k",
-    "power",
     "rows_all_right",
-    "rows_for_power",
     "rows_to_decide",
     "split_variance",
     "upper_bound",

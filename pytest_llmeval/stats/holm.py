@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def adjust_p_values(p_values: Sequence[float]) -> list[float]:
     """Return the p-values adjusted for their number (Holm 1979), in the same order.
 
     Calling what is at most a an alarm makes any false alarm at most a likely, however

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 NEGLIGIBLE = 1e-12
 """Outcomes in the tails that are rarer than this, all together, are left out."""
-MOST_ROWS = 100_000
+MOST_PLANNED = 100_000
 """The search for rows ends here."""
 MOST_PAIRS = 30_000
-"""The search for rows of paired scores ends here: it takes a minute."""
+"""The search for rows of paired scores ends here, after half a minute."""
 AHEAD = 50
 """So many further numbers of rows are checked for a lower power of paired scores."""
 
 
-def power(
+def binary_power(
     rows: ArrayLike, threshold: float, expected: float, confidence: float
 ) -> NDArray[Any]:
     """Return how likely a gate ">= threshold" is to pass on right-or-wrong scores.
@@ -64,7 +64,7 @@ def rows_all_right(threshold: float, confidence: float) -> int:
     return math.ceil(math.log1p(-confidence) / math.log(threshold))
 
 
-def rows_for_power(
+def binary_rows_for_power(
     threshold: float, expected: float, confidence: float, wanted: float
 ) -> int:
     """Return the number of rows from which on the power stays at least as wanted.
@@ -93,15 +93,15 @@ def rows_for_power(
             "expected value, and that at most 1"
         )
     most = 256
-    while most <= 2 * MOST_ROWS:
-        likely = power(np.arange(1, most + 1), threshold, expected, confidence)
+    while most <= 2 * MOST_PLANNED:
+        likely = binary_power(np.arange(1, most + 1), threshold, expected, confidence)
         short = np.flatnonzero(likely < wanted)
         needed = int(short[-1]) + 2 if len(short) else 1
         # The teeth become smaller: none reaches back from twice as many rows.
         if needed <= most // 2:
             return needed
         most *= 2
-    raise _too_close(threshold, expected, MOST_ROWS)
+    raise _too_close(threshold, expected, MOST_PLANNED)
 
 
 def paired_power(
@@ -167,9 +167,9 @@ def paired_rows_for_power(
 
     few, many = 0, 1
     while not enough(many):
-        few, many = many, 2 * many
-        if many > MOST_PAIRS:
+        if many == MOST_PAIRS:
             raise _too_close(threshold, expected, MOST_PAIRS)
+        few, many = many, min(2 * many, MOST_PAIRS)
     while many - few > 1:
         middle = (few + many) // 2
         few, many = (few, middle) if enough(middle) else (middle, many)

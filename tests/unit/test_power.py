@@ -8,12 +8,12 @@ from scipy.stats import binomtest
 from scipy.stats import multinomial
 
 from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.stats import binary_power
+from pytest_llmeval.stats import binary_rows_for_power
 from pytest_llmeval.stats import lower_bound
 from pytest_llmeval.stats import paired_power
 from pytest_llmeval.stats import paired_rows_for_power
-from pytest_llmeval.stats import power
 from pytest_llmeval.stats import rows_all_right
-from pytest_llmeval.stats import rows_for_power
 
 
 def passes(right, rows, threshold, confidence):
@@ -30,7 +30,9 @@ def test_power_is_the_sum_over_outcomes_that_pass(rows, threshold, expected):
         if passes(right, rows, threshold, 0.95)
     )
 
-    assert power(rows, threshold, expected, 0.95) == pytest.approx(likely, abs=1e-12)
+    assert binary_power(rows, threshold, expected, 0.95) == pytest.approx(
+        likely, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,9 +40,12 @@ def test_power_is_the_sum_over_outcomes_that_pass(rows, threshold, expected):
     [(0.9, 0.95, 203), (0.9, 0.93, 593), (0.95, 0.97, 694), (0.99, 0.995, 2_185)],
 )
 def test_rows_from_which_on_the_power_stays_80_percent(threshold, expected, rows):
-    assert rows_for_power(threshold, expected, 0.95, 0.8) == rows
-    assert power(rows - 1, threshold, expected, 0.95) < 0.8
-    assert power(numpy.arange(rows, 4 * rows), threshold, expected, 0.95).min() >= 0.8
+    assert binary_rows_for_power(threshold, expected, 0.95, 0.8) == rows
+    assert binary_power(rows - 1, threshold, expected, 0.95) < 0.8
+    assert (
+        binary_power(numpy.arange(rows, 4 * rows), threshold, expected, 0.95).min()
+        >= 0.8
+    )
 
 
 @pytest.mark.parametrize(("threshold", "rows"), [(0.9, 29), (0.95, 59), (0.99, 299)])
@@ -83,12 +88,21 @@ def test_paired_power_is_the_sum_over_outcomes(rows, threshold, expected, discor
     assert 0.01 < likely < 0.999
 
 
-def test_rows_for_paired_power_are_the_first_from_which_on_it_stays():
-    rows = paired_rows_for_power(-0.1, 0, 0.1, 0.95, 0.8)
-    after = [paired_power(n, -0.1, 0, 0.1, 0.95) for n in range(rows, 2 * rows)]
+@pytest.mark.parametrize(
+    ("threshold", "discordant", "wanted"),
+    [(-0.1, 0.1, 0.75), (-0.1, 0.05, 0.85), (-0.05, 0.05, 0.8)],
+)
+def test_rows_from_which_on_the_paired_power_stays(threshold, discordant, wanted):
+    powers = [
+        paired_power(rows, threshold, 0, discordant, 0.95) for rows in range(1, 200)
+    ]
+    last_short = max(i for i, likely in enumerate(powers, 1) if likely < wanted)
+    first_enough = min(i for i, likely in enumerate(powers, 1) if likely >= wanted)
+    assert first_enough < last_short  # a saw-tooth, so that a bisection would miss it
 
-    assert paired_power(rows - 1, -0.1, 0, 0.1, 0.95) < 0.8
-    assert min(after) >= 0.8
+    rows = paired_rows_for_power(threshold, 0, discordant, 0.95, wanted)
+
+    assert rows == last_short + 1
 
 
 @pytest.mark.parametrize(
@@ -105,7 +119,7 @@ def test_rows_for_paired_power_are_the_first_from_which_on_it_stays():
 )
 def test_a_plan_that_makes_no_sense_is_refused(arguments, words):
     with pytest.raises(ConfigurationError, match=words):
-        rows_for_power(*arguments)
+        binary_rows_for_power(*arguments)
 
 
 @pytest.mark.parametrize(
