@@ -40,7 +40,8 @@ typing: $(INSTALLED) ## check types
 
 docs: $(INSTALLED) ## update the generated parts of docs/ and test the pages
 	$(BIN)/python docs/generate_reference.py
-	$(BIN)/python -m pytest tests/test_docs.py
+	$(BIN)/python -m docs.figures.draw
+	$(BIN)/python -m pytest tests/test_docs.py tests/test_statistics_page.py
 
 build: $(INSTALLED) ## build wheel and sdist into dist/
 	$(BIN)/python -m build

@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_gates(commands)
     _add_cache(commands)
     _add_sync(commands)
+    _add_plan_size(commands)
     return parser
 
 
@@ -119,6 +120,48 @@ def _add_sync(commands: Commands) -> None:
         help="MLflow tracking URI (default: the one that each run has written down)",
     )
     sync.set_defaults(run=_sync)
+
+
+def _add_plan_size(commands: Commands) -> None:
+    plan = commands.add_parser(
+        "plan-size",
+        help="say how many rows a gate needs",
+        description="Say how many rows a gate on right-or-wrong scores needs, by its "
+        "exact power: how likely it passes when the model is as good as expected.",
+    )
+    gate = plan.add_mutually_exclusive_group(required=True)
+    gate.add_argument(
+        "--threshold", type=float, metavar="T", help="of a gate >= T, as in .9"
+    )
+    gate.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="DROP",
+        help="of a gate against a baseline on the same rows, as in .02",
+    )
+    for name, default, metavar, text in (
+        (
+            "--expect",
+            None,
+            "VALUE",
+            "true value that you expect: with --threshold the share of right answers, "
+            "with --max-drop the mean difference (default there: 0)",
+        ),
+        (
+            "--discordant",
+            None,
+            "SHARE",
+            "with --max-drop: share of rows on which one model is right and the other "
+            "wrong",
+        ),
+        ("--confidence", 0.95, "C", "of the gate (default: 0.95)"),
+        ("--power", 0.8, "P", "wanted probability to pass (default: 0.8)"),
+    ):
+        plan.add_argument(name, type=float, default=default, metavar=metavar, help=text)
+    plan.add_argument(
+        "--svg", type=Path, metavar="FILE", help="draw the power curve into this file"
+    )
+    plan.set_defaults(run=_plan_size)
 
 
 def _add_cache(commands: Commands) -> None:
@@ -215,6 +258,41 @@ def _sync(options: argparse.Namespace, rest: Sequence[str]) -> int:
         warnings.simplefilter("ignore")  # MLflow's own
         done = sync(options.dir, options.runs, options.tracking, _say)
     return 0 if done else 1
+
+
+def _plan_size(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    from pytest_llmeval import sizing
+
+    common = options.confidence, options.power
+    if options.threshold is None:
+        drop, expect = options.max_drop, options.expect or 0.0
+        discordant = _needed(options, "discordant", "--max-drop")
+        plan = sizing.plan_paired(drop, expect, discordant, *common)
+    else:
+        expect = _needed(options, "expect", "--threshold")
+        plan = sizing.plan_size(options.threshold, expect, *common)
+    for line in sizing.describe(plan):
+        _say(line)
+    if options.svg is not None:
+        _write(options.svg, sizing.draw(plan))
+        _say(f"\npower curve  {options.svg}")
+    return 0
+
+
+def _needed(options: argparse.Namespace, name: str, given: str) -> float:
+    value: float | None = getattr(options, name)
+    if value is None:
+        raise ConfigurationError(
+            f"{given} needs --{name} too; see: llmeval plan-size --help"
+        )
+    return value
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {file}: {error.strerror}") from None
 
 
 def _cache_info(options: argparse.Namespace, rest: Sequence[str]) -> int:

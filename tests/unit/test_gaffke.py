@@ -1,4 +1,5 @@
 import math
+import re
 from fractions import Fraction
 
 import numpy
@@ -8,10 +9,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 from scipy.stats import binomtest
+from statsmodels.stats.proportion import proportion_confint
 
+from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.stats import GRID
 from pytest_llmeval.stats import lower_bound
 from pytest_llmeval.stats import mean
+from pytest_llmeval.stats import p_value
 from pytest_llmeval.stats import rows_to_decide
 from pytest_llmeval.stats import upper_bound
 
@@ -63,18 +67,29 @@ def test_the_bound_solves_the_p_value_exactly_for_scores_that_differ(seed, confi
     assert exact_p_value(scores, bound) == pytest.approx(1 - confidence, rel=1e-9)
 
 
+@pytest.mark.parametrize(("right", "n"), [(9, 10), (95, 100), (480, 500), (3, 50)])
+def test_both_bounds_are_the_interval_of_statsmodels(right, n):
+    lower, upper = proportion_confint(right, n, alpha=0.1, method="beta")
+
+    assert abs(lower_bound(binary(right, n), 0.95, 0, 1) - lower) < 1e-9
+    assert abs(upper_bound(binary(right, n), 0.95, 0, 1) - upper) < 1e-9
+
+
 @pytest.mark.parametrize("seed", range(4))
-def test_the_bound_is_the_quantile_of_dirichlet_weighted_means(seed):
-    draws, confidence = 200_000, (0.8, 0.9, 0.95, 0.975)[seed]
+def test_the_bound_is_the_quantile_of_a_million_dirichlet_weighted_means(seed):
+    draws, confidence = 1_000_000, (0.8, 0.9, 0.95, 0.975)[seed]
     rng = numpy.random.default_rng(seed)
-    scores = rng.choice([0, 0.25, 0.5, 0.75, 1], size=15 + 20 * seed)
-    weights = rng.standard_exponential((draws, len(scores) + 1))
+    scores = rng.choice([0, 0.25, 0.5, 0.75, 1], size=8 + 8 * seed)
 
-    bound = lower_bound(list(scores), confidence, 0, 1)
+    bound = lower_bound(scores, confidence, 0, 1)
 
-    below = weights @ (numpy.append(0, scores) - bound) <= 0
+    distances = numpy.append(0, scores) - bound
+    blocks = (
+        rng.standard_exponential((draws // 20, len(distances))) for _ in range(20)
+    )
+    below = sum(int((weights @ distances <= 0).sum()) for weights in blocks)
     deviation = math.sqrt(confidence * (1 - confidence) / draws)
-    assert abs(below.mean() - (1 - confidence)) < 4 * deviation
+    assert abs(below / draws - (1 - confidence)) < 4 * deviation
 
 
 @pytest.mark.parametrize("score", [1e-9, 0.3, 1.0])
@@ -132,6 +147,73 @@ def test_bounds_rise_with_each_score_and_fall_with_confidence(scores, data):
 
     assert lower_bound(better, 0.9, 0, 1) >= bound - EDGE
     assert lower_bound(scores, 0.95, 0, 1) <= bound + EDGE
+
+
+@given(many, st.data(), confidence_of_a_gate)
+def test_counts_say_how_often_a_score_occurs(scores, data, confidence):
+    counts = data.draw(
+        st.lists(st.integers(1, 5), min_size=len(scores), max_size=len(scores))
+    )
+    listed = [x for x, count in zip(scores, counts, strict=True) for _ in range(count)]
+
+    for bound in (lower_bound, upper_bound):
+        counted = bound(scores, confidence, -1, 2, counts=counts)
+        assert counted == pytest.approx(bound(listed, confidence, -1, 2), abs=EDGE)
+
+
+@given(many, st.floats(0, 1), confidence_of_a_gate)
+def test_the_p_value_says_whether_the_bound_reaches_a_threshold(scores, bar, level):
+    p, bound = p_value(bar, scores, 0, 1), lower_bound(scores, level, 0, 1)
+
+    assert 0 <= p <= 1
+    if abs(bar - bound) > 1e-7:
+        assert (p <= 1 - level) == (bound >= bar)
+
+
+@pytest.mark.parametrize("n", [10, 1_000, 1_000_000])
+def test_counts_of_any_size_stay_exact(n):
+    right = n * 9 // 10
+    exact = binomtest(right, n, alternative="greater").proportion_ci(0.95, "exact")
+
+    bound = lower_bound([0, 1], 0.95, 0, 1, counts=[n - right, right])
+
+    assert abs(bound - exact.low) < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("scores", "low", "high", "counts", "words"),
+    [
+        ([], 0, 1, None, "at least one number"),
+        (0.5, 0, 1, None, "at least one number"),
+        ([0.5, math.nan], 0, 1, None, "not all in the range 0 to 1"),
+        ([0.5, math.inf], 0, 1, None, "not all in the range 0 to 1"),
+        ([0.5, 85], 0, 1, None, "scores from 0.5 to 85 are not all in the range"),
+        ([-0.1, 0.5], 0, 1, None, "scores from -0.1 to 0.5 are not all in"),
+        ([0.5], 1, 1, None, "1 to 1 is no range"),
+        ([0.5], 0, math.inf, None, "0 to inf is no range"),
+        ([0.5], -1.7e308, 1.7e308, None, "is no range"),
+        ([0.5, 0.6], 0, 1, [1], "1 counts do not belong to 2 scores"),
+        ([0.5, 0.6], 0, 1, [1, 0], "counts must be above 0"),
+        ([0.5, 0.6], 0, 1, [1, math.nan], "counts must be above 0"),
+    ],
+)
+def test_what_has_no_bound_is_an_error(scores, low, high, counts, words):
+    for bound in (lower_bound, upper_bound):
+        with pytest.raises(ConfigurationError, match=re.escape(words)):
+            bound(scores, 0.95, low, high, counts=counts)
+
+
+@pytest.mark.parametrize("confidence", [0.05, 1, 95, math.nan, "0.95"])
+def test_confidence_outside_its_range_is_an_error(confidence):
+    with pytest.raises(ConfigurationError, match="confidence = "):
+        lower_bound([0.5], confidence, 0, 1)
+
+
+def test_a_mean_that_rounding_moved_out_of_the_range_still_counts():
+    scores = [0.1 + 2e-17, mean([0.1, 0.1, 0.1])]
+    assert max(scores) > 0.1
+
+    assert 0 < lower_bound(scores, 0.95, 0, 0.1) < 0.1
 
 
 @settings(max_examples=30)
