@@ -10,15 +10,16 @@ end of the range is at most t. For scores that are 0 or 1 it is the exact binomi
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING
+from typing import Any
+from typing import NamedTuple
 
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from numpy.typing import NDArray
 
     Floats = NDArray[Any]
@@ -28,6 +29,8 @@ SMALLEST = 1e-100
 """Scores below it are 0: their squares would underflow."""
 GRID = 100_000
 """Above so many distinct scores they are rounded outward to 1/GRID of the range."""
+LEAST_UNITS = 100
+"""With fewer rows or clusters the bootstrap is too far off to decide anything."""
 MOST_ROWS = 1_000_000
 """The search for the rows that would decide ends here."""
 
@@ -236,3 +239,49 @@ def _increasing_root(
         if not left < second < right:
             second = 0.5 * (left + right)
     return second
+
+
+class CorpusBounds(NamedTuple):
+    """One-sided bounds, each at the confidence that was asked for."""
+
+    lower: float
+    upper: float
+
+
+def corpus_bounds(
+    metric: Callable[[NDArray[Any]], float],
+    units: int,
+    confidence: float,
+    *,
+    seed: int,
+    resamples: int = 2_000,
+) -> CorpusBounds | None:
+    """Return BCa bootstrap bounds (Efron 1987, by SciPy) of a corpus-level metric.
+
+    Args:
+        metric: Gives the metric of the units at these positions, which repeat.
+        units: How many rows there are, or clusters when rows belong together.
+        confidence: Above 0.5 and below 1, of each bound.
+        seed: Of the resampling; the same seed gives the same bounds.
+        resamples: How many samples of `units` are drawn.
+
+    Returns:
+        The bounds, or None where there are none.
+    """
+    import numpy as np
+    from scipy.stats import DegenerateDataWarning  # type: ignore[import-untyped]
+    from scipy.stats import bootstrap
+
+    # Where nothing varies SciPy warns, divides 0 by 0 and gives NaN.
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        found = bootstrap(
+            (np.arange(units),),
+            metric,
+            vectorized=False,
+            n_resamples=resamples,
+            confidence_level=2.0 * confidence - 1.0,
+            random_state=np.random.default_rng(seed),
+        ).confidence_interval
+    bounds = CorpusBounds(float(found.low), float(found.high))
+    return bounds if all(map(math.isfinite, bounds)) else None
