@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
+    from pytest_llmeval.assertions import assert_each_slice
+    from pytest_llmeval.assertions import assert_improved
     from pytest_llmeval.assertions import assert_metric
-    from pytest_llmeval.assertions import decide
+    from pytest_llmeval.assertions import assert_no_regression
+    from pytest_llmeval.assertions import assert_quantile
     from pytest_llmeval.config import Settings
+    from pytest_llmeval.decisions import decide
+    from pytest_llmeval.decisions import decide_each_slice
+    from pytest_llmeval.decisions import decide_improved
+    from pytest_llmeval.decisions import decide_no_regression
+    from pytest_llmeval.decisions import decide_quantile
     from pytest_llmeval.errors import LLMEvalError
     from pytest_llmeval.hooks import hookimpl
     from pytest_llmeval.metrics import regex_match
@@ -35,8 +43,16 @@ __all__ = [
     "Metric",
     "Prediction",
     "Settings",
+    "assert_each_slice",
+    "assert_improved",
     "assert_metric",
+    "assert_no_regression",
+    "assert_quantile",
     "decide",
+    "decide_each_slice",
+    "decide_improved",
+    "decide_no_regression",
+    "decide_quantile",
     "evaluate",
     "hookimpl",
     "regex_match",
@@ -52,8 +68,16 @@ _HOME = {
     "Metric": "records",
     "Prediction": "records",
     "Settings": "config",
+    "assert_each_slice": "assertions",
+    "assert_improved": "assertions",
     "assert_metric": "assertions",
-    "decide": "assertions",
+    "assert_no_regression": "assertions",
+    "assert_quantile": "assertions",
+    "decide": "decisions",
+    "decide_each_slice": "decisions",
+    "decide_improved": "decisions",
+    "decide_no_regression": "decisions",
+    "decide_quantile": "decisions",
     "evaluate": "runner",
     "hookimpl": "hooks",
     "regex_match": "metrics",

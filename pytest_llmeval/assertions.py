@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
-from typing import Literal
 
+from pytest_llmeval.decisions import BaselineName
+from pytest_llmeval.decisions import Confidence
+from pytest_llmeval.decisions import decide
+from pytest_llmeval.decisions import decide_each_slice
+from pytest_llmeval.decisions import decide_improved
+from pytest_llmeval.decisions import decide_no_regression
+from pytest_llmeval.decisions import decide_quantile
 from pytest_llmeval.errors import GateNotPassed
-from pytest_llmeval.errors import MetricError
-from pytest_llmeval.gate import decide_gate
 from pytest_llmeval.gate import explain
 from pytest_llmeval.records import Decision
-from pytest_llmeval.records import Gate
+from pytest_llmeval.records import Missing
 from pytest_llmeval.records import OnError
 from pytest_llmeval.records import Op
-from pytest_llmeval.records import is_number
 from pytest_llmeval.results import EvalResults
 
 
@@ -25,7 +27,7 @@ def assert_metric(
     op: Op,
     threshold: float,
     *,
-    confidence: float | Literal["point"] | None = None,
+    confidence: Confidence = None,
     bounds: tuple[float, float] | None = None,
     cluster: str | None = None,
     where: Mapping[str, Any] | None = None,
@@ -77,52 +79,167 @@ def assert_metric(
         on_error=on_error,
         max_error_rate=max_error_rate,
     )
+    return _deliver(results, decision)
+
+
+def assert_no_regression(
+    results: EvalResults,
+    baseline: BaselineName,
+    metric: str,
+    *,
+    max_drop: float,
+    confidence: float = 0.95,
+    missing: Missing = "error",
+) -> Decision:
+    """Gate on a change: raise unless the metric has not dropped by more than that.
+
+    Both evaluations are joined row by row. The gate passes when the lower confidence
+    bound of the mean change is at least ``-max_drop``; a change is positive where a row
+    became better, also for metrics of which less is better.
+
+    Args:
+        results: What `evaluate` returned.
+        baseline: What it is compared with: an alias of the registered model under test
+            (``"champion"``), a version (3), a run id, a results directory, or results.
+        metric: Name of a metric with row scores and a known range.
+        max_drop: The largest drop of the mean that is accepted, at least 0.
+        confidence: Of the bound.
+        missing: ``"first"`` passes with the reason FIRST_VERSION as long as no version
+            of the model has the alias.
+
+    Returns:
+        The decision, which is *pass*.
+
+    Raises:
+        GateNotPassed: the decision is fail, inconclusive or error.
+    """
+    __tracebackhide__ = True
+    decision = decide_no_regression(
+        results,
+        baseline,
+        metric,
+        max_drop=max_drop,
+        confidence=confidence,
+        missing=missing,
+    )
+    return _deliver(results, decision)
+
+
+def assert_improved(
+    results: EvalResults,
+    baseline: BaselineName,
+    metric: str,
+    *,
+    min_gain: float = 0,
+    confidence: float = 0.95,
+) -> Decision:
+    """Gate on a change: raise unless the metric has improved by more than that.
+
+    The gate passes when the lower confidence bound of the mean change is above
+    `min_gain`.
+
+    Args:
+        results: What `evaluate` returned.
+        baseline: As in `assert_no_regression`.
+        metric: As in `assert_no_regression`.
+        min_gain: The gain that must be exceeded, at least 0.
+        confidence: Of the bound.
+
+    Returns:
+        The decision, which is *pass*.
+
+    Raises:
+        GateNotPassed: the decision is fail, inconclusive or error.
+    """
+    __tracebackhide__ = True
+    decision = decide_improved(
+        results, baseline, metric, min_gain=min_gain, confidence=confidence
+    )
+    return _deliver(results, decision)
+
+
+def assert_quantile(
+    results: EvalResults,
+    metric: str,
+    q: float,
+    op: Op,
+    threshold: float,
+    *,
+    confidence: Confidence = None,
+) -> Decision:
+    """Gate on a quantile, for latency and cost: raise unless it reaches the threshold.
+
+    "p95 <= 2000" is decided as "the share of rows that are <= 2000 is >= 0.95", and
+    "p95 >= 2000" as "the share of rows that are < 2000 is < 0.95". The metric needs no
+    range.
+
+    Args:
+        results: What `evaluate` returned.
+        metric: Name of a metric with row scores.
+        q: Which quantile, above 0 and below 1; 0.95 is the 95th percentile.
+        op: ``<=``, ``<``, ``>=`` or ``>``.
+        threshold: A finite number in the metric's unit.
+        confidence: As in `assert_metric`, of the bound of the share.
+
+    Returns:
+        The decision, which is *pass*; its bounds are of the share.
+
+    Raises:
+        GateNotPassed: the decision is fail, inconclusive or error.
+    """
+    __tracebackhide__ = True
+    decision = decide_quantile(results, metric, q, op, threshold, confidence=confidence)
+    return _deliver(results, decision)
+
+
+def assert_each_slice(
+    results: EvalResults,
+    metric: str,
+    op: Op,
+    threshold: float,
+    *,
+    by: str,
+    confidence: Confidence = None,
+) -> tuple[Decision, ...]:
+    """Gate each slice of the rows: raise unless all of them reach the threshold.
+
+    All must pass, so the confidence of each needs no correction.
+
+    Args:
+        results: What `evaluate` returned.
+        metric: Name of the metric.
+        op: As in `assert_metric`.
+        threshold: As in `assert_metric`.
+        by: Column whose values make the slices; a row without one is an error.
+        confidence: As in `assert_metric`.
+
+    Returns:
+        The decisions, which are *pass*, in the order in which the values come.
+
+    Raises:
+        GateNotPassed: a slice's decision is fail, inconclusive or error; the message
+            names all of them, and `decision` is the first.
+    """
+    __tracebackhide__ = True
+    decisions = decide_each_slice(
+        results, metric, op, threshold, by=by, confidence=confidence
+    )
+    recorder = results.recorder
+    if recorder is not None:
+        decisions = tuple(map(recorder.record, decisions))
+    failed = [decision for decision in decisions if decision.status != "pass"]
+    if failed and (recorder is None or recorder.raises):
+        head = f"{len(failed)} of {len(decisions)} slices by {by!r} did not pass"
+        raise GateNotPassed("\n\n".join([head, *map(explain, failed)]), failed[0])
+    return decisions
+
+
+def _deliver(results: EvalResults, decision: Decision) -> Decision:
+    """Record a decision, and raise unless it is *pass*."""
+    __tracebackhide__ = True
     recorder = results.recorder
     if recorder is not None:
         decision = recorder.record(decision)
     if decision.status != "pass" and (recorder is None or recorder.raises):
         raise GateNotPassed(explain(decision), decision)
     return decision
-
-
-def decide(
-    results: EvalResults,
-    metric: str,
-    op: Op,
-    threshold: float,
-    *,
-    confidence: float | Literal["point"] | None = None,
-    bounds: tuple[float, float] | None = None,
-    cluster: str | None = None,
-    where: Mapping[str, Any] | None = None,
-    min_rows: int | None = None,
-    on_error: OnError = "fail",
-    max_error_rate: float | None = None,
-) -> Decision:
-    """Return the decision that `assert_metric` would take, without raising.
-
-    Nothing is recorded: for notebooks. Arguments are those of `assert_metric`.
-    """
-    if not isinstance(results, EvalResults):
-        raise MetricError(
-            f"assert_metric needs what evaluate() returns, got {type(results).__name__}"
-        )
-    if is_number(threshold):
-        with suppress(OverflowError):  # decide_gate says what is wrong with it
-            threshold = float(threshold)
-    level = None if confidence == "point" else confidence
-    if confidence is None and op not in ("==", "!="):
-        level = results.confidence
-    gate = Gate(
-        metric=metric,
-        op=op,
-        threshold=threshold,
-        confidence=level,
-        bounds=bounds,
-        cluster=cluster,
-        where=where,
-        min_rows=min_rows,
-        on_error=on_error,
-        max_error_rate=max_error_rate,
-    )
-    return decide_gate(results, gate)

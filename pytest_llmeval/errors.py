@@ -7,6 +7,7 @@ LLMEvalError
 │   ├── ModelRefused                  it refuses our credentials; nobody asks it again
 │   └── CallError                     one request failed; becomes the error of its row
 ├── MetricError (ValueError)          a metric is unknown or cannot be used here
+├── BaselineError (LookupError)       there is no baseline, or it cannot be used
 ├── GateNotPassed (AssertionError)    a gate failed, is inconclusive or in error
 ├── DeploymentRefused (RuntimeError)  the verdict may not go live; `reason` says why
 └── MissingDependency (ImportError)   an optional package is not installed
@@ -84,6 +85,21 @@ class MetricError(LLMEvalError, ValueError):
     """A metric is unknown, or cannot be used with this data or this gate."""
 
     reason = "METRIC_ERROR"
+
+
+class BaselineError(LLMEvalError, LookupError):
+    """There is no baseline, or it cannot be used.
+
+    Args:
+        reason: ``BASELINE_MISSING`` or ``BASELINE_UNUSABLE``.
+        message: Why, and the command that makes one.
+        is_first: Whether there is none because no version of the model has the alias.
+    """
+
+    def __init__(self, reason: str, message: str, *, is_first: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.is_first = is_first
 
 
 class GateNotPassed(LLMEvalError, AssertionError):

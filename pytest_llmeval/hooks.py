@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pytest_llmeval.records import DeployTarget
     from pytest_llmeval.records import Metric
     from pytest_llmeval.records import Model
+    from pytest_llmeval.records import ModelRef
+    from pytest_llmeval.records import StoredRun
     from pytest_llmeval.records import Tracker
 
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 hookspec = pluggy.HookspecMarker("pytest")
 hookimpl = pluggy.HookimplMarker("pytest")
 
-BACKENDS = ("files", "http", "llamacpp", "mlflow")
+BACKENDS = ("files", "http", "llamacpp", "mlflow", "runs")
 
 
 @hookspec(firstresult=True)
@@ -75,6 +77,25 @@ def pytest_llmeval_metrics() -> Sequence[Metric | Callable[..., Any]] | None:
 
     Called once per evaluation, in the process that evaluates; all results count, and a
     name that is taken already is an error.
+    """
+
+
+@hookspec(firstresult=True)
+def pytest_llmeval_baseline(
+    name: str, model: ModelRef, settings: Settings
+) -> StoredRun | None:
+    """Give the run that a change is measured against.
+
+    Called once per name, model and process, when a gate first needs it; the first
+    result wins. Raises BaselineError when the name is known and there is no usable run.
+
+    Args:
+        name: What the suite calls it: an alias, a version, a run id or a path.
+        model: The model under test; its aliases are those of the session's start.
+        settings: The run's settings.
+
+    Returns:
+        The run, or None when the name is for somebody else.
     """
 
 

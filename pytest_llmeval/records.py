@@ -21,16 +21,24 @@ from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 from typing import Any
+from typing import BinaryIO
 from typing import Literal
 from typing import Protocol
 from typing import TypeGuard
 from typing import get_args
+from typing import runtime_checkable
+
+from pytest_llmeval.text import one_line
 
 
 Op = Literal[">=", ">", "<=", "<", "==", "!="]
 Status = Literal["pass", "fail", "inconclusive", "error"]
 OnError = Literal["fail", "worst", "exclude"]
+Kind = Literal["metric", "change", "quantile"]
+Missing = Literal["error", "first"]
 OPS: tuple[Op, ...] = get_args(Op)
+LONGEST_FLIP = 500
+"""Characters of a text in the verdict's lists of rows."""
 
 
 def canonical(value: object) -> bytes:
@@ -355,6 +363,17 @@ class Gate:
     metric: str
     op: Op
     threshold: float
+    """In the metric's unit; for a change the least mean difference, where more is
+    better."""
+    kind: Kind = "metric"
+    """What is compared with the threshold: the metric, its change from a baseline, or
+    one of its quantiles."""
+    baseline: str | None = None
+    """For a change: the baseline as the suite names it."""
+    missing: Missing = "error"
+    """For a change: what a model without an earlier version means."""
+    quantile: float | None = None
+    """For a quantile: which one, between 0 and 1."""
     confidence: float | None = None
     """None compares the point value."""
     bounds: tuple[float, float] | None = None
@@ -363,6 +382,18 @@ class Gate:
     min_rows: int | None = None
     on_error: OnError = "fail"
     max_error_rate: float | None = None
+
+    def __str__(self) -> str:
+        name = _text(self.metric)
+        if self.kind == "change":
+            name = f"{name} vs {self.baseline}"
+        elif self.kind == "quantile":
+            name = f"{_quantile_name(self.quantile)} {name}"
+        return f"{name} where {self.where!r}" if self.where else name
+
+
+def _quantile_name(share: object) -> str:
+    return f"p{100 * share:g}" if is_number(share) else f"quantile {share!r}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,6 +405,42 @@ class WorstRow:
     expected: tuple[str, ...]
     got: str
     score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flip:
+    """A row that a change made worse or better."""
+
+    id: str
+    input: str
+    before: str
+    """The baseline's answer."""
+    after: str
+    change: float
+    """Of the row's score, where more is better."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What a change was measured against, and which rows it changed."""
+
+    origin: str
+    """Where the baseline was found."""
+    model: str
+    """The baseline's model."""
+    request_digest: str
+    """How the baseline's model was asked."""
+    value: float
+    """The metric over the baseline's rows."""
+    value_now: float
+    """The metric over the rows under test."""
+    less_is_better: bool
+    """Whether a fall of the metric counts as a positive change."""
+    worse: int
+    """Rows with a worse score than in the baseline."""
+    better: int
+    flips: tuple[Flip, ...]
+    """A few of them, the largest changes first: worse ones, then better ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,8 +456,15 @@ class Decision:
     test: str | None = None
     """Node id of the test that asked."""
     method: str = "point"
-    """``point``, or ``gaffke`` when the interval decided."""
+    """``point``, or ``gaffke`` or ``bca`` when the interval decided; ``bca`` is
+    approximate."""
     value: float | None = None
+    """The metric, the mean difference of a change, or the quantile."""
+    share: float | None = None
+    """For a quantile: the share of rows that decides, which `lower` and `upper` are
+    bounds of."""
+    seed: int | None = None
+    """Of the resampling behind a ``bca`` interval."""
     row_mean: float | None = None
     """Mean over rows, beside `value`, when clusters were averaged first."""
     lower: float | None = None
@@ -408,6 +482,8 @@ class Decision:
     point_only: str | None = None
     """For a passing gate without a confidence: what 95 % confidence would have said."""
     worst: tuple[WorstRow, ...] = ()
+    compared: Comparison | None = None
+    """For a change."""
     model: ModelRef | None = None
     dataset: str = ""
     dataset_digest: str = ""
@@ -439,6 +515,10 @@ class Decision:
             "reason": self.reason,
         }
         options = {
+            "kind": _text(gate.kind) if gate.kind != "metric" else None,
+            "baseline": gate.baseline,
+            "missing": _text(gate.missing) if gate.missing != "error" else None,
+            "quantile": plain(gate.quantile),
             "where": plain(gate.where) if gate.where else None,
             "bounds": plain(gate.bounds) if gate.bounds else None,
             "cluster": _text(gate.cluster) if gate.cluster is not None else None,
@@ -446,6 +526,9 @@ class Decision:
             "on_error": _text(gate.on_error) if gate.on_error != "fail" else None,
             "max_error_rate": plain(gate.max_error_rate),
             "decision_at_worst": self.at_worst,
+            "share": self.share,
+            "seed": self.seed,
+            "compared": _comparison_entry(self.compared) if self.compared else None,
         }
         given = {key: value for key, value in options.items() if value is not None}
         return entry | given
@@ -455,10 +538,38 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
+def _comparison_entry(compared: Comparison) -> dict[str, Any]:
+    """Return it as builtins that are harmless and of bounded size."""
+    flips = [
+        {
+            "id": one_line(flip.id, 80),
+            "input": one_line(flip.input, LONGEST_FLIP),
+            "before": one_line(flip.before, LONGEST_FLIP),
+            "after": one_line(flip.after, LONGEST_FLIP),
+            "change": flip.change,
+        }
+        for flip in compared.flips
+    ]
+    return {**asdict(compared), "flips": flips}
+
+
 def finite_or_text(value: object) -> object:
     """Return a finite number as it is, anything else as text that strict JSON holds."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return value if number and abs(value) < float("inf") else repr(value)  # type: ignore[arg-type]  # number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRun:
+    """A run that has ended, with what it left behind."""
+
+    verdict: Mapping[str, Any]
+    """The content of its ``verdict.json``."""
+    open_rows: Callable[[int], BinaryIO]
+    """Opens a file of JSON lines that holds the rows of an evaluation, given by its
+    number in the run, from 1."""
+    origin: str
+    """Where it was found, for people."""
 
 
 class Model(Protocol):
@@ -528,6 +639,21 @@ class DeployTarget(Protocol):
 
     def apply(self, verdict: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Make the change, read it back, and say in one sentence what is live."""
+
+
+@runtime_checkable
+class BaselineTarget(Protocol):
+    """A target that remembers which run evaluated the version that is live there."""
+
+    def live(self) -> tuple[str, Mapping[str, str]]:
+        """Return the version that is live, and its tags.
+
+        Raises:
+            DeploymentRefused: none is.
+        """
+
+    def mark(self, version: str, tags: Mapping[str, str]) -> None:
+        """Tag a version; what is live stays."""
 
 
 class Tracker(Protocol):

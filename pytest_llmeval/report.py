@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pytest_llmeval.records import Decision
+from pytest_llmeval.records import Gate
 from pytest_llmeval.results import EvalResults
 from pytest_llmeval.results import interval
 from pytest_llmeval.results import number
@@ -41,32 +43,51 @@ _HEADING = ("test", "metric", "value", "", "bar", "interval", "n", "errors", "de
 
 def _cells(decision: Decision) -> tuple[str, ...]:
     gate = decision.gate
-    where = f" {gate.where!r}" if gate.where else ""
-    word: str = decision.status
-    if decision.status == "error":
-        word = f"error {decision.reason}"
-    elif decision.status == "pass" and gate.confidence is None:
-        word = "pass (point only)"
-        if decision.point_only not in (None, "pass"):
-            word = f"pass (point only: at 95 % this would be {decision.point_only})"
     return (
         one_line((decision.test or "").rpartition("/")[2], 60),
-        one_line(f"{gate.metric}{where}", 40),
+        one_line(_title(gate), 40),
         number(decision.value) if decision.value is not None else "-",
         gate.op if isinstance(gate.op, str) else repr(gate.op),
         number(gate.threshold)
         if isinstance(gate.threshold, float)
         else one_line(repr(gate.threshold), 20),
-        interval(decision.lower, decision.upper, gate.confidence),
+        _interval(decision),
         str(decision.n),
         str(decision.errors),
-        word,
+        _word(decision),
     )
+
+
+def _title(gate: Gate) -> str:
+    if not gate.where:
+        return str(gate)
+    return f"{replace(gate, where=None)} {gate.where!r}"
+
+
+def _interval(decision: Decision) -> str:
+    shown = interval(decision.lower, decision.upper, decision.gate.confidence)
+    if decision.share is not None:
+        return f"share {number(decision.share)}: {shown}"
+    is_approximate = decision.method == "bca" and decision.lower is not None
+    return f"{shown} (approximate)" if is_approximate else shown
+
+
+def _word(decision: Decision) -> str:
+    if decision.status == "error":
+        return f"error {decision.reason}"
+    if decision.reason == "FIRST_VERSION":
+        return "pass (FIRST_VERSION: nothing was compared)"
+    if decision.status != "pass" or decision.gate.confidence is not None:
+        return decision.status
+    if decision.point_only in (None, "pass"):
+        return "pass (point only)"
+    return f"pass (point only: at 95 % this would be {decision.point_only})"
 
 
 def junit_properties(decision: Decision) -> list[tuple[str, Any]]:
     """Return properties of builtins for the test's report and junit entry."""
-    prefix = f"llmeval.{one_line(decision.gate.metric, 60)}"
+    subject = str(replace(decision.gate, where=None)).replace(" ", "_")
+    prefix = f"llmeval.{one_line(subject, 60)}"
     entry = decision.to_dict()
     fields = ("value", "lower", "upper", "n", "errors", "threshold", "decision")
     return [

@@ -6,6 +6,7 @@ import html
 import math
 from array import array
 from collections import Counter
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -94,6 +95,28 @@ class Columns:
         return columns
 
 
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """An evaluation that a change is measured against."""
+
+    origin: str
+    """What and where it is, for people."""
+    model: str
+    dataset_digest: str
+    request_digest: str
+    sources: Mapping[str, str]
+    """For each metric where it comes from, see `Metric.source`."""
+    early_stopped: bool
+    """Whether rows beyond an early stop have no score."""
+    columns: Columns
+    rows: Sequence[Row]
+    """One per example, in the order of `columns`."""
+
+
+FindBaseline = Callable[[str, "EvalResults"], Baseline]
+"""Gives the baseline that a suite names, for results; raises BaselineError."""
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class EvalResults:
     """One model's predictions on one dataset, scored.
@@ -116,6 +139,7 @@ class EvalResults:
     confidence: float | None = None
     """Confidence of gates that give none."""
     recorder: Recorder | None = field(default=None, compare=False)
+    find_baseline: FindBaseline | None = field(default=None, compare=False)
 
     def __getitem__(self, metric: str) -> MetricValue:
         try:
@@ -181,6 +205,28 @@ class EvalResults:
             queue_p95_ms=_quantile(asked("queue_ms"), 0.95),
         )
 
+    def as_baseline(self) -> Baseline:
+        """Return this evaluation as what another one is compared with."""
+        return Baseline(
+            origin=f"the results of {self.model}",
+            model=str(self.model),
+            dataset_digest=self.dataset.digest,
+            request_digest=self.request.digest,
+            sources=self._sources,
+            early_stopped=self.early_stopped,
+            columns=self.columns,
+            rows=self.rows,
+        )
+
+    @property
+    def early_stopped(self) -> bool:
+        """Whether some rows were not needed, so that they have no score."""
+        return bool(getattr(self.columns, "not_needed", None))
+
+    @property
+    def _sources(self) -> dict[str, str]:
+        return {name: metric.source for name, metric in self.definitions.items()}
+
     def summary(self) -> dict[str, Any]:
         """Return all but the rows as builtins."""
         request = self.request
@@ -206,6 +252,8 @@ class EvalResults:
                 }
                 for value in self.values.values()
             },
+            "sources": self._sources,
+            "early_stopped": self.early_stopped,
             "params": {
                 "model": str(self.model),
                 "model_digest": self.model.digest,

@@ -147,28 +147,38 @@ class RowLog(Sequence[Row]):
         }
 
     def _row(self, entry: Mapping[str, Any]) -> Row:
-        texts = {**entry, "references": next(iter(entry["references"]), None)}
-        known = {name: texts[field] for name, field in self._names.items()}
-        metadata = {name: text for name, text in known.items() if text is not None}
-        example = Example(
-            id=entry["id"],
-            input=entry["input"],
-            references=tuple(entry["references"]),
-            context=entry["context"],
-            metadata={**metadata, **entry["metadata"]},
-        )
-        errors = tuple(RowError(id=example.id, **error) for error in entry["errors"])
-        reply = None
-        if entry["prediction"] is not None:
-            tokens = {name: entry[name] for name in REPLY_FIELDS}
-            reply = Reply(text=entry["prediction"], **tokens)
-        prediction = Prediction(
-            reply=reply,
-            error=errors[0] if errors and reply is None else None,
-            **{name: entry[name] for name in PREDICTION_FIELDS},
-        )
-        scores = entry["scores"]
-        return Row(example=example, prediction=prediction, scores=scores, errors=errors)
+        return read_row(entry, self._names)
+
+
+def read_row(entry: Mapping[str, Any], names: Mapping[str, str] | None = None) -> Row:
+    """Return a row from its line of JSON.
+
+    Args:
+        entry: The parsed line.
+        names: Columns whose text stands in one of the line's own fields only.
+    """
+    texts = {**entry, "references": next(iter(entry["references"]), None)}
+    known = {name: texts[field] for name, field in (names or {}).items()}
+    metadata = {name: text for name, text in known.items() if text is not None}
+    example = Example(
+        id=entry["id"],
+        input=entry["input"],
+        references=tuple(entry["references"]),
+        context=entry["context"],
+        metadata={**metadata, **entry["metadata"]},
+    )
+    errors = tuple(RowError(id=example.id, **error) for error in entry["errors"])
+    reply = None
+    if entry["prediction"] is not None:
+        tokens = {name: entry[name] for name in REPLY_FIELDS}
+        reply = Reply(text=entry["prediction"], **tokens)
+    prediction = Prediction(
+        reply=reply,
+        error=errors[0] if errors and reply is None else None,
+        **{name: entry[name] for name in PREDICTION_FIELDS},
+    )
+    scores = entry["scores"]
+    return Row(example=example, prediction=prediction, scores=scores, errors=errors)
 
 
 def _text_columns(fields: Mapping[str, Any]) -> dict[str, str]:

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pluggy
 
 from pytest_llmeval.asking import Asking
+from pytest_llmeval.baselines import Baselines
 from pytest_llmeval.budget import Budget
 from pytest_llmeval.budget import open_budget
 from pytest_llmeval.config import Settings
@@ -50,6 +52,8 @@ class Engine:
     recorder: Recorder | None = None
     progress: Progress | None = None
     budget: Budget | None = None
+    baselines: Baselines | None = None
+    """Found earlier in the run."""
     folder: Path | None = None
     """What relative data paths start from, before the rootdir."""
     scratch: Path | None = None
@@ -160,6 +164,7 @@ def run_evaluation(
         )
         asking.run()
     confidence = engine.settings.confidence
+    baselines = engine.baselines or Baselines(engine.settings)
     return EvalResults(
         name=name or dataset.name,
         model=model.ref,
@@ -174,6 +179,7 @@ def run_evaluation(
         duration_s=time.perf_counter() - clock,
         confidence=confidence,
         recorder=engine.recorder,
+        find_baseline=partial(baselines.find, engine.hook),
     )
 
 

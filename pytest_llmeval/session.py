@@ -15,6 +15,7 @@ from typing import Any
 
 import pluggy
 
+from pytest_llmeval.baselines import Baselines
 from pytest_llmeval.budget import Budget
 from pytest_llmeval.budget import open_budget
 from pytest_llmeval.config import RunStart
@@ -97,6 +98,7 @@ class RunRecorder:
         self._manifest = read_manifest(settings.manifest_path)
         self._models: dict[str | int, tuple[Any, Model]] = {}
         self._refused: dict[str | int, ModelRefused] = {}
+        self._baselines = Baselines(settings)
         self._evaluations: list[dict[str, Any]] = []
         self._tracking = RunTracking(
             settings,
@@ -158,6 +160,7 @@ class RunRecorder:
             recorder=self,
             progress=self._follow,
             budget=self._budget,
+            baselines=self._baselines,
             folder=folder,
             scratch=self._directory.path if self._keeps_run else None,
         )

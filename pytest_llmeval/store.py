@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_llmeval.errors import BaselineError
 from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.records import StoredRun
 from pytest_llmeval.text import redact
 
 
@@ -66,6 +68,44 @@ class RunDirectory:
             head = b'{"evaluation": %d, ' % evaluation
             file.writelines(head + line[1:] for line in lines)
             return start, file.tell()
+
+
+def find_run(home: Path, run_id: str) -> StoredRun | None:
+    """Return a run by its id, or None when it is not there.
+
+    Raises:
+        BaselineError: its files cannot be read.
+    """
+    runs, path = home / "runs", home / "runs" / run_id
+    is_inside = path.resolve().parent == runs.resolve()
+    return stored_run(path) if is_inside and path.is_dir() else None
+
+
+def stored_run(path: Path) -> StoredRun:
+    """Return the run that left its files in a folder.
+
+    Raises:
+        BaselineError: there is no such folder, or its files cannot be read.
+    """
+    if not path.is_dir():
+        raise BaselineError(
+            "BASELINE_MISSING",
+            f"there is no results directory {path}; name one that holds verdict.json "
+            "and results.jsonl, such as .llmeval/runs/RUN",
+        )
+    try:
+        verdict = json.loads((path / "verdict.json").read_bytes())
+        run_id = verdict["run_id"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BaselineError(
+            "BASELINE_UNUSABLE",
+            f"{path} holds no usable verdict.json: {type(error).__name__}: {error}",
+        ) from None
+    return StoredRun(
+        verdict=verdict,
+        open_rows=lambda evaluation: (path / "results.jsonl").open("rb"),
+        origin=f"the run {run_id} in {path}",
+    )
 
 
 def _replace(path: Path, text: str) -> None:

@@ -164,6 +164,13 @@ def is_uploaded(directory: RunDirectory) -> bool:
     return directory.tracking.exists() and _read(directory)["status"] == "done"
 
 
+def tracked_at(directory: RunDirectory) -> str | None:
+    """Return the tracking URI of a run that is uploaded, else None."""
+    if not is_uploaded(directory):
+        return None
+    return _recorded(_read(directory)["tracking_uri"])
+
+
 def _read(directory: RunDirectory) -> dict[str, Any]:
     """Return ``tracking.json``: what is to be uploaded, and whether it was."""
     path = directory.tracking

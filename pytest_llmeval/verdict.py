@@ -36,6 +36,10 @@ ENTRY_FIELDS = (
     "metric",
     "op",
     "threshold",
+    "kind",
+    "baseline",
+    "missing",
+    "quantile",
     "confidence",
     "where",
     "bounds",
@@ -127,8 +131,9 @@ def _toml(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml, value)) + "]"
     # TOML's strings are JSON's, but for surrogates and the delete character.
-    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return text.encode("utf-8", "backslashreplace").decode().replace("\\ud", "\\\\ud")
+    if isinstance(value, str):
+        value = value.encode("utf-8", "backslashreplace").decode()
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def keep_live_tables(
@@ -153,7 +158,8 @@ def keep_live_tables(
 
 
 def _place(gate: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (gate["test"], gate["metric"], gate["op"], canonical(gate.get("where")))
+    kind = [gate.get(name) for name in ("kind", "baseline", "quantile", "where")]
+    return (gate["test"], gate["metric"], gate["op"], canonical(kind))
 
 
 def compare(
@@ -169,11 +175,8 @@ def compare(
         else:
             recorded.remove(same)
     for required in unmatched:
-        key = (required["test"], required["metric"])
-        other = next(
-            (pair for pair in recorded if (pair[0]["test"], pair[0]["metric"]) == key),
-            None,
-        )
+        key = _subject(required)
+        other = next((pair for pair in recorded if _subject(pair[0]) == key), None)
         shown = f"{required['test']} {required['metric']}"
         if other is None:
             yield "GATE_MISSING", f"{shown} is required and was not decided"
@@ -185,6 +188,10 @@ def compare(
             "GATE_UNLISTED",
             f"{entry['test']} {entry['metric']} is not in {manifest.path.name}",
         )
+
+
+def _subject(gate: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (gate["test"], gate["metric"], gate.get("kind"))
 
 
 def _equal(
@@ -304,7 +311,7 @@ def _gate_objections(evidence: Evidence) -> Iterator[tuple[str, str]]:
     for status in ("fail", "inconclusive", "error"):
         for decision in counted:
             if decision.status == status:
-                yield decision.reason, f"{decision.test} {decision.gate.metric}"
+                yield decision.reason, f"{decision.test} {decision.gate}"
     for test, reason, message in evidence.evaluation_errors:
         if evidence.outcomes.get(test or "") != "xfailed":
             yield reason, f"{test}: {message}"
@@ -353,6 +360,10 @@ def verdict_document(
         },
         "gates": [decision.to_dict() for decision in evidence.decisions],
         "datasets": list(datasets.values()),
+        "evaluations": [
+            _evaluation_entry(number, evaluation)
+            for number, evaluation in enumerate(evaluations, 1)
+        ],
         "stored_replies": {
             "rows": sum(evaluation["cached"] for evaluation in evaluations),
             "oldest": min(
@@ -366,6 +377,22 @@ def verdict_document(
         else {"path": str(manifest.path), "digest": manifest.digest},
         **provenance,
         "mlflow_run_id": None,
+    }
+
+
+def _evaluation_entry(number: int, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a later run needs to find the rows, and to compare with them."""
+    data, params = evaluation["dataset"], evaluation["params"]
+    return {
+        "number": number,
+        "name": evaluation["name"],
+        "test": evaluation["test"],
+        "model": params["model"],
+        "dataset_digest": data["digest"],
+        "request_digest": params["request_digest"],
+        "rows": data["rows"],
+        "early_stopped": evaluation["early_stopped"],
+        "sources": evaluation["sources"],
     }
 
 

@@ -179,14 +179,11 @@ def corpus(value):
     return Metric(name="whole", aggregate=lambda p, e: value, range=(0, 1))
 
 
-def test_a_corpus_metric_takes_no_confidence_yet(score):
+def test_a_corpus_metric_without_a_confidence_compares_its_value(score):
     results = score([1.0] * 3, corpus(0.5))
 
     assert decide(results, "whole", ">=", 0.4).status == "pass"
     assert decide(results, "whole", ">=", 0.6).status == "fail"
-    decision = decide(results, "whole", ">=", 0.4, confidence=0.95)
-    assert decision.reason == "UNSUPPORTED"
-    assert "whole is computed over all rows together" in decision.detail
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "x", None])

@@ -20,6 +20,10 @@ ENTRY = {
     "metric": "rouge1",
     "op": ">=",
     "threshold": 0.4,
+    "kind": "change",
+    "baseline": "champion",
+    "missing": "first",
+    "quantile": 0.95,
     "confidence": 0.95,
     "where": {"topic": "billing", "year": 2024, "hard": True},
     "bounds": [0.0, 1.0],
@@ -37,6 +41,7 @@ HOSTILE = [
     "control \x00\x1b\x7f",
     "äß中 \u2028 \u202e",
     "emoji 😀",
+    "\\ud and \\\\udead",
 ]
 
 
@@ -53,6 +58,11 @@ def round_trip(tmp_path):
 def test_every_field_comes_back(round_trip):
     assert set(ENTRY) == set(ENTRY_FIELDS)
     assert round_trip(ENTRY) == [ENTRY]
+
+
+def test_a_lone_surrogate_comes_back_as_its_escape(round_trip):
+    (gate,) = round_trip({**ENTRY, "test": "a\ud800"})
+    assert gate["test"] == "a\\ud800"
 
 
 @pytest.mark.parametrize("text", HOSTILE)

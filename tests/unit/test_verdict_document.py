@@ -43,6 +43,11 @@ def document(decision=PASSED):
                 "dataset": {"name": "d", "digest": "sha256:d", "rows": 200},
                 "cached": cached,
                 "oldest_reply": oldest,
+                "name": "qa",
+                "test": "t.py::a",
+                "params": {"model": "models:/qa/3", "request_digest": "sha256:r"},
+                "early_stopped": False,
+                "sources": {"rouge1": "Lin 2004"},
             }
             for cached, oldest in [(0, None), (3, 50.0), (2, 40.0)]
         ],
@@ -60,6 +65,17 @@ def test_the_verdict_binds_model_gates_data_manifest_and_commit():
     assert verdict["datasets"] == [{"name": "d", "digest": "sha256:d", "rows": 200}]
     assert verdict["manifest"] == {"path": "gates.toml", "digest": "sha256:m"}
     assert verdict["commit"] == "c"
+    assert verdict["evaluations"][2] == {
+        "number": 3,
+        "name": "qa",
+        "test": "t.py::a",
+        "model": "models:/qa/3",
+        "dataset_digest": "sha256:d",
+        "request_digest": "sha256:r",
+        "rows": 200,
+        "early_stopped": False,
+        "sources": {"rouge1": "Lin 2004"},
+    }
     assert verdict["stored_replies"] == {"rows": 5, "oldest": 40.0}
 
 

@@ -6,6 +6,7 @@ before a hook needs it.
 
 from __future__ import annotations
 
+from pytest_llmeval.backends.mlflow.baseline import find_baseline
 from pytest_llmeval.backends.mlflow.connection import connect
 from pytest_llmeval.backends.mlflow.model import MlflowModel
 from pytest_llmeval.backends.mlflow.model import resolve
@@ -14,6 +15,8 @@ from pytest_llmeval.backends.mlflow.tracker import MlflowTracker
 from pytest_llmeval.config import Settings
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.hooks import hookimpl
+from pytest_llmeval.records import ModelRef
+from pytest_llmeval.records import StoredRun
 
 
 @hookimpl(trylast=True)
@@ -22,6 +25,19 @@ def pytest_llmeval_load_model(model: str, settings: Settings) -> MlflowModel | N
     if not model.startswith(("models:/", "runs:/")):
         return None
     return MlflowModel(resolve(model, connect(settings.tracking_uri, settings.home)))
+
+
+@hookimpl(trylast=True)
+def pytest_llmeval_baseline(
+    name: str, model: ModelRef, settings: Settings
+) -> StoredRun | None:
+    """Give the run of an alias or a version of the model, or a tracked run."""
+    is_local = "/" in name or "\\" in name or (settings.home / "runs" / name).is_dir()
+    untracked = settings.tracking == "off" and model.scheme != "models"
+    if is_local or untracked:
+        return None
+    client = connect(settings.tracking_uri, settings.home)
+    return find_baseline(client, name, model, settings.home)
 
 
 @hookimpl(trylast=True)

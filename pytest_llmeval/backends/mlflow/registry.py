@@ -80,8 +80,7 @@ class RegistryTarget:
     def apply(self, verdict: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Tag the version, set the alias last, and read it back."""
         version = verdict["model"]["version"]
-        for key, value in tags.items():
-            self._client.set_model_version_tag(self._name, version, key, value)
+        self.mark(version, tags)
         self._client.set_registered_model_alias(self._name, self._alias, version)
         live = self._aliases().get(self._alias)
         if live != version:
@@ -90,6 +89,24 @@ class RegistryTarget:
                 f"back as {live}"
             )
         return f"{self._name}@{self._alias} is version {version}"
+
+    def live(self) -> tuple[str, Mapping[str, str]]:
+        """Return the version that the alias names, and its tags."""
+        version = self._aliases().get(self._alias)
+        if version is None:
+            raise DeploymentRefused(
+                "BASELINE_MISSING",
+                f"no version of {self._name} has the alias {self._alias}; deploy one "
+                f"with: pytest evals --llmeval-deploy registry:{self._name}@"
+                f"{self._alias}",
+            )
+        found = self._client.get_model_version(self._name, version)
+        return version, dict(found.tags)
+
+    def mark(self, version: str, tags: Mapping[str, str]) -> None:
+        """Tag a version; the alias stays."""
+        for key, value in tags.items():
+            self._client.set_model_version_tag(self._name, version, key, value)
 
     def _aliases(self) -> dict[str, str]:
         aliases = self._client.get_registered_model(self._name).aliases

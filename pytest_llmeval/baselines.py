@@ -1,0 +1,178 @@
+"""From the name of a baseline to its rows: a run, one of its evaluations, a file."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from array import array
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import BinaryIO
+from typing import overload
+
+import pluggy
+
+from pytest_llmeval.config import Settings
+from pytest_llmeval.errors import BaselineError
+from pytest_llmeval.records import Row
+from pytest_llmeval.records import StoredRun
+from pytest_llmeval.results import Baseline
+from pytest_llmeval.results import Columns
+from pytest_llmeval.results import EvalResults
+from pytest_llmeval.rows import read_row
+from pytest_llmeval.text import first_few
+from pytest_llmeval.text import one_line
+
+
+class Baselines:
+    """Finds the baselines of one run; each is looked up and read once.
+
+    Args:
+        settings: The run's settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._runs: dict[tuple[str, str], StoredRun] = {}
+        self._found: dict[tuple[str, str, int], Baseline] = {}
+
+    def find(self, hook: pluggy.HookRelay, name: str, results: EvalResults) -> Baseline:
+        """Return what a name stands for, as the evaluation that matches results.
+
+        Raises:
+            BaselineError: there is none, or it cannot be used.
+        """
+        model = str(results.model)
+        if (name, model) not in self._runs:
+            self._runs[name, model] = self._find_run(hook, name, results)
+        run = self._runs[name, model]
+        evaluation = _choose(run, results)
+        key = (name, model, evaluation["number"])
+        if key not in self._found:
+            self._found[key] = _read(run, evaluation)
+        return self._found[key]
+
+    def _find_run(
+        self, hook: pluggy.HookRelay, name: str, results: EvalResults
+    ) -> StoredRun:
+        run: StoredRun | None
+        try:
+            run = hook.pytest_llmeval_baseline(
+                name=name, model=results.model, settings=self._settings
+            )
+        except BaselineError:
+            raise
+        except Exception as error:  # a plugin's, of a store that does not answer
+            raise BaselineError(
+                "BASELINE_UNUSABLE",
+                f"looking up the baseline {one_line(name)} failed: "
+                f"{type(error).__name__}: {one_line(error, 500)}",
+            ) from error
+        if run is None:
+            raise BaselineError(
+                "BASELINE_MISSING",
+                f"{one_line(name)} is no alias or version of {results.model}, no run "
+                f"in {self._settings.home / 'runs'} or in MLflow, and no results "
+                "directory; evaluate the model to compare with, and name that run",
+            )
+        if run.verdict.get("status") == "incomplete":
+            reason = run.verdict.get("reason")
+            raise BaselineError(
+                "BASELINE_UNUSABLE",
+                f"{run.origin} is incomplete ({reason}); run it again to its end",
+            )
+        return run
+
+
+def _choose(run: StoredRun, results: EvalResults) -> Mapping[str, Any]:
+    """Return the run's evaluation of the same rows under the same name."""
+    known: Sequence[Mapping[str, Any]] = run.verdict.get("evaluations", ())
+    named = [one for one in known if one["name"] == results.name]
+    if not named:
+        raise BaselineError(
+            "BASELINE_UNUSABLE",
+            f"{run.origin} has no evaluation named {one_line(results.name)}; it has: "
+            f"{first_few(one['name'] for one in known)}",
+        )
+    digest = results.dataset.digest
+    same = [one for one in named if one["dataset_digest"] == digest] or named
+    digest = results.request.digest
+    alike = [one for one in same if one["request_digest"] == digest] or same
+    if len({one["request_digest"] for one in alike}) > 1:
+        raise BaselineError(
+            "BASELINE_UNUSABLE",
+            f"{run.origin} has {len(alike)} evaluations named "
+            f"{one_line(results.name)}, all with another request than this one; tell "
+            "them apart with evaluate(name=…)",
+        )
+    return alike[-1]
+
+
+def _read(run: StoredRun, evaluation: Mapping[str, Any]) -> Baseline:
+    number = evaluation["number"]
+    try:
+        rows = StoredRows(run.open_rows(number), number, evaluation["sources"])
+    except Exception as error:  # of a file, a network, a plugin
+        raise BaselineError(
+            "BASELINE_UNUSABLE",
+            f"the rows of {run.origin} cannot be read: {type(error).__name__}: "
+            f"{one_line(error, 300)}",
+        ) from error
+    if len(rows) != evaluation["rows"] and not evaluation["early_stopped"]:
+        raise BaselineError(
+            "BASELINE_UNUSABLE",
+            f"{run.origin} says that it has {evaluation['rows']} rows, and "
+            f"{len(rows)} are there",
+        )
+    return Baseline(
+        origin=run.origin,
+        model=evaluation["model"],
+        dataset_digest=evaluation["dataset_digest"],
+        request_digest=evaluation["request_digest"],
+        sources=evaluation["sources"],
+        early_stopped=evaluation["early_stopped"],
+        columns=rows.columns,
+        rows=rows,
+    )
+
+
+class StoredRows(Sequence[Row]):
+    """The rows of one evaluation in a file; read again when they are asked for.
+
+    Args:
+        file: JSON lines, as in ``results.jsonl``; closed with the last use of this.
+        evaluation: Its number in the run; lines of others are passed over.
+        metrics: Names of its metrics.
+    """
+
+    def __init__(self, file: BinaryIO, evaluation: int, metrics: Sequence[str]) -> None:
+        self._file = file
+        weakref.finalize(self, file.close)
+        self._starts = array("q")
+        head, start = b'{"evaluation": %d, ' % evaluation, 0
+        for line in file:
+            if line.startswith(head):
+                self._starts.append(start)
+            start += len(line)
+        ids = [""] * len(self._starts)
+        self.columns = Columns(ids, metrics)
+        """Scores and numbers of the rows."""
+        for position, row in enumerate(self):
+            ids[position] = row.example.id
+            self.columns.note(position, row)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, position: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[Row]: ...
+
+    def __getitem__(self, position: int | slice) -> Row | list[Row]:
+        if isinstance(position, slice):
+            return [self[at] for at in range(*position.indices(len(self)))]
+        self._file.seek(self._starts[position])
+        return read_row(json.loads(self._file.readline()))

@@ -1,0 +1,20 @@
+"""From gates and results to decisions, and from decisions to sentences."""
+
+from __future__ import annotations
+
+from pytest_llmeval.gate.compare import decide_change
+from pytest_llmeval.gate.decide import USUAL_CONFIDENCE
+from pytest_llmeval.gate.decide import decide_gate
+from pytest_llmeval.gate.decide import decide_slices
+from pytest_llmeval.gate.explain import explain
+from pytest_llmeval.gate.explain import headline
+
+
+__all__ = [
+    "USUAL_CONFIDENCE",
+    "decide_change",
+    "decide_gate",
+    "decide_slices",
+    "explain",
+    "headline",
+]

@@ -1,0 +1,221 @@
+"""From a gate on a change to a decision: the same rows, before and now."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from typing import NamedTuple
+
+from pytest_llmeval import stats
+from pytest_llmeval.errors import BaselineError
+from pytest_llmeval.gate.check import Undecidable
+from pytest_llmeval.gate.check import check_bar
+from pytest_llmeval.gate.check import check_gate
+from pytest_llmeval.gate.check import find_metric
+from pytest_llmeval.gate.check import score_range
+from pytest_llmeval.gate.decide import check_latency
+from pytest_llmeval.gate.decide import decide_interval
+from pytest_llmeval.gate.decide import settle
+from pytest_llmeval.gate.select import Bounds
+from pytest_llmeval.gate.select import apply_error_policy
+from pytest_llmeval.gate.select import check_range
+from pytest_llmeval.gate.select import name_errors
+from pytest_llmeval.gate.select import select_rows
+from pytest_llmeval.records import Comparison
+from pytest_llmeval.records import Decision
+from pytest_llmeval.records import Flip
+from pytest_llmeval.records import Gate
+from pytest_llmeval.records import Metric
+from pytest_llmeval.results import Baseline
+from pytest_llmeval.results import EvalResults
+from pytest_llmeval.text import first_few
+from pytest_llmeval.text import one_line
+
+
+FLIPS_SHOWN = 3
+
+
+def decide_change(
+    results: EvalResults,
+    gate: Gate,
+    find: Callable[[], Baseline],
+) -> Decision:
+    """Decide a gate on the mean change of a metric's scores, row by row.
+
+    A change is positive where the row became better, also for metrics of which less is
+    better. Never raises for anything about the gate, the data or the baseline.
+
+    Args:
+        results: What is gated.
+        gate: A gate on a change.
+        find: Gives the baseline, or raises BaselineError.
+    """
+    return settle(results, gate, lambda blank: _decide(results, gate, blank, find))
+
+
+def _decide(
+    results: EvalResults, gate: Gate, blank: Decision, find: Callable[[], Baseline]
+) -> Decision:
+    check_gate(gate)
+    metric = find_metric(results, gate)
+    bounds = score_range(gate, metric)
+    if bounds is None:
+        raise Undecidable("UNBOUNDED", f"{metric.name} has no known range")
+    width = bounds[1] - bounds[0]
+    check_bar(gate, (-width, width))
+    _check_whole(results.early_stopped, "the evaluation")
+    positions = select_rows(results, gate)
+    check_latency(results, positions, metric)
+    kept, _ = apply_error_policy(results, positions, gate, metric, bounds)
+    check_range(results, kept, bounds, gate)
+    blank = replace(blank, n=len(kept.scores))
+    try:
+        baseline = find()
+    except BaselineError as error:
+        return _without_baseline(error, gate, blank)
+    pairs = _pair(results, kept.scores, baseline, metric, bounds)
+    blank = replace(
+        blank,
+        value=stats.mean(pairs.changes),
+        compared=_compare(results, baseline, metric, pairs),
+    )
+    return decide_interval(pairs.changes, gate, blank, (-width, width))
+
+
+def _check_whole(early_stopped: bool, whose: str) -> None:
+    if early_stopped:
+        raise Undecidable(
+            "EARLY_STOPPED",
+            f"{whose} stopped early, so that rows have no score to compare; run it "
+            "without --llmeval-early-stop",
+        )
+
+
+def _without_baseline(error: BaselineError, gate: Gate, blank: Decision) -> Decision:
+    if gate.missing == "first" and error.is_first:
+        return replace(
+            blank, status="pass", reason="FIRST_VERSION", detail=one_line(error, 500)
+        )
+    raise Undecidable(error.reason, str(error))
+
+
+class _Pairs(NamedTuple):
+    """The rows of both sides, in the order of the rows under test."""
+
+    before: Sequence[float]
+    now: Sequence[float]
+    changes: Sequence[float]
+    """Positive where the row became better."""
+    positions: Sequence[int]
+    """Of each row in the baseline."""
+
+
+def _pair(
+    results: EvalResults,
+    now: Sequence[float],
+    baseline: Baseline,
+    metric: Metric,
+    bounds: Bounds,
+) -> _Pairs:
+    _check_same(results, baseline, metric)
+    at_id = {row_id: at for at, row_id in enumerate(baseline.columns.ids)}
+    positions = [at_id[row_id] for row_id in results.columns.ids]
+    scores = baseline.columns.scores[metric.name]
+    before = [scores[at] for at in positions]
+    for row_id, score in zip(results.columns.ids, before, strict=True):
+        if not bounds[0] <= score <= bounds[1]:
+            raise Undecidable(
+                "BASELINE_UNUSABLE",
+                f"row {one_line(row_id, 60)} of {baseline.origin} has {metric.name} = "
+                f"{score!r}, outside the range {bounds[0]:g} to {bounds[1]:g}",
+            )
+    sign = 1.0 if metric.higher_is_better else -1.0
+    changes = [sign * (new - old) for new, old in zip(now, before, strict=True)]
+    return _Pairs(before, now, changes, positions)
+
+
+def _check_same(results: EvalResults, baseline: Baseline, metric: Metric) -> None:
+    """Refuse a baseline of other rows, or scored by another metric."""
+    _check_whole(baseline.early_stopped, baseline.origin)
+    ids, known = set(results.columns.ids), set(baseline.columns.ids)
+    new, gone = _differing(results.columns.ids, known), _differing(known, ids)
+    difference = f"only now: {first_few(new)}; only there: {first_few(gone)}"
+    if baseline.dataset_digest != results.dataset.digest:
+        raise Undecidable(
+            "DATASET_CHANGED",
+            f"{baseline.origin} evaluated other rows than {results.dataset.name} has "
+            f"now ({difference}); evaluate the baseline's model on these rows, and "
+            "name that run, or give its EvalResults",
+        )
+    if new or gone or len(baseline.columns.ids) != len(known):
+        raise Undecidable(
+            "ROWS_MISSING",
+            f"{baseline.origin} does not hold the same rows: {difference}",
+        )
+    _check_source(baseline, metric)
+    failed = sorted(baseline.columns.failed)
+    if failed:
+        raise Undecidable(
+            "BASELINE_UNUSABLE",
+            f"{len(failed)} rows of {baseline.origin} are in error: "
+            f"{name_errors(baseline.rows, failed)}; name a baseline whose rows all "
+            "have an answer",
+        )
+
+
+def _differing(ids: Iterable[str], known: set[str]) -> list[str]:
+    return [row_id for row_id in ids if row_id not in known]
+
+
+def _check_source(baseline: Baseline, metric: Metric) -> None:
+    if metric.name not in baseline.sources:
+        raise Undecidable(
+            "BASELINE_UNUSABLE",
+            f"{baseline.origin} has no metric {metric.name!r}; it has: "
+            f"{first_few(baseline.sources)}; evaluate it again with that metric",
+        )
+    source = baseline.sources[metric.name]
+    if source != metric.source:
+        raise Undecidable(
+            "METRIC_CHANGED",
+            f"{metric.name} is {one_line(metric.source) or 'without a source'} now and "
+            f"was {one_line(source) or 'without a source'} in {baseline.origin}; "
+            "evaluate the baseline's model again with the metric of now",
+        )
+
+
+def _compare(
+    results: EvalResults, baseline: Baseline, metric: Metric, pairs: _Pairs
+) -> Comparison:
+    def flips(pick: Callable[..., list[Any]], indices: list[int]) -> list[Flip]:
+        few = pick(FLIPS_SHOWN, indices, key=pairs.changes.__getitem__)
+        return [_flip(results, baseline, pairs, index) for index in few]
+
+    worse = [index for index, change in enumerate(pairs.changes) if change < 0]
+    better = [index for index, change in enumerate(pairs.changes) if change > 0]
+    return Comparison(
+        origin=baseline.origin,
+        model=baseline.model,
+        request_digest=baseline.request_digest,
+        value=stats.mean(pairs.before),
+        value_now=stats.mean(pairs.now),
+        less_is_better=not metric.higher_is_better,
+        worse=len(worse),
+        better=len(better),
+        flips=(*flips(heapq.nsmallest, worse), *flips(heapq.nlargest, better)),
+    )
+
+
+def _flip(results: EvalResults, baseline: Baseline, pairs: _Pairs, index: int) -> Flip:
+    row = results.rows[index]
+    return Flip(
+        id=row.example.id,
+        input=row.example.input,
+        before=baseline.rows[pairs.positions[index]].prediction.text,
+        after=row.prediction.text,
+        change=pairs.changes[index],
+    )
