@@ -101,7 +101,8 @@ def _saddle_point(distances: Floats, counts: Floats) -> float:
         rise = 1.0 / z - float((counts * distances / (1.0 - z * distances)).sum())
         return rise * -z * (1.0 - z / pole)
 
-    return point(increasing_root(slope, -40.0, 40.0, -1.0, 1.0, tolerance=1e-2))
+    # Beyond 35 the point would be the pole itself, where the slope has no value.
+    return point(increasing_root(slope, -30.0, 30.0, -1.0, 1.0, tolerance=1e-2))
 
 
 def increasing_root(

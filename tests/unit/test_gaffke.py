@@ -287,3 +287,14 @@ def test_more_distinct_scores_than_the_grid_are_rounded_outward():
 def test_mean_is_correctly_rounded():
     assert mean([0.1] * 10) == 0.1
     assert mean([1e16, 1.0, -1e16]) == 1 / 3
+
+
+@pytest.mark.parametrize(
+    ("right", "n"), [(9_999, 9_999), (9_999, 10_000), (10**6, 10**6)]
+)
+def test_almost_all_right_of_many_rows_is_no_division_by_zero(right, n):
+    counts = [n - right, right]
+    found = lower_bound([0.0, 1.0], 0.95, 0.0, 1.0, counts=counts)
+
+    exact = binomtest(right, n, alternative="greater").proportion_ci(0.95).low
+    assert found == pytest.approx(exact, abs=1e-9)
