@@ -1,4 +1,4 @@
-"""MLflow: registered models, tracked runs, registry aliases.
+"""MLflow: registered models, scorers, tracked runs, registry aliases.
 
 Importing MLflow and opening its store costs several CPU seconds; nothing here does so
 before a hook needs it.
@@ -6,14 +6,18 @@ before a hook needs it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from pytest_llmeval.backends.mlflow.connection import connect
 from pytest_llmeval.backends.mlflow.model import MlflowModel
 from pytest_llmeval.backends.mlflow.model import resolve
 from pytest_llmeval.backends.mlflow.registry import RegistryTarget
+from pytest_llmeval.backends.mlflow.scorer import metric_of
 from pytest_llmeval.backends.mlflow.tracker import MlflowTracker
 from pytest_llmeval.config import Settings
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.hooks import hookimpl
+from pytest_llmeval.records import Metric
 
 
 @hookimpl(trylast=True)
@@ -22,6 +26,12 @@ def pytest_llmeval_load_model(model: str, settings: Settings) -> MlflowModel | N
     if not model.startswith(("models:/", "runs:/")):
         return None
     return MlflowModel(resolve(model, connect(settings.tracking_uri, settings.home)))
+
+
+@hookimpl(trylast=True)
+def pytest_llmeval_metric(item: Any) -> Metric | None:
+    """Take MLflow's GenAI scorers as metrics."""
+    return metric_of(item)
 
 
 @hookimpl(trylast=True)
