@@ -7,6 +7,7 @@ LLMEvalError
 │   ├── ModelRefused                  it refuses our credentials; nobody asks it again
 │   └── CallError                     one request failed; becomes the error of its row
 ├── MetricError (ValueError)          a metric is unknown or cannot be used here
+├── EarlyStopped (RuntimeError)       an evaluation has stopped, and rows are missing
 ├── GateNotPassed (AssertionError)    a gate failed, is inconclusive or in error
 ├── DeploymentRefused (RuntimeError)  the verdict may not go live; `reason` says why
 └── MissingDependency (ImportError)   an optional package is not installed
@@ -84,6 +85,12 @@ class MetricError(LLMEvalError, ValueError):
     """A metric is unknown, or cannot be used with this data or this gate."""
 
     reason = "METRIC_ERROR"
+
+
+class EarlyStopped(LLMEvalError, RuntimeError):
+    """An evaluation stopped when its gates were decided, and a later one needs rows."""
+
+    reason = "EARLY_STOPPED"
 
 
 class GateNotPassed(LLMEvalError, AssertionError):

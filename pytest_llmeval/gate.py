@@ -18,6 +18,7 @@ from pytest_llmeval import stats
 from pytest_llmeval.config import check_confidence
 from pytest_llmeval.config import nearest
 from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.errors import LLMEvalError
 from pytest_llmeval.records import OPS
 from pytest_llmeval.records import Decision
 from pytest_llmeval.records import Example
@@ -31,6 +32,10 @@ from pytest_llmeval.records import is_finite
 from pytest_llmeval.records import is_missing
 from pytest_llmeval.records import is_number
 from pytest_llmeval.records import is_range
+from pytest_llmeval.repeats import by_example
+from pytest_llmeval.repeats import find_metric
+from pytest_llmeval.repeats import rows_of
+from pytest_llmeval.repeats import score_of
 from pytest_llmeval.results import EvalResults
 from pytest_llmeval.results import number
 from pytest_llmeval.text import age
@@ -68,7 +73,29 @@ def decide_gate(results: EvalResults, gate: Gate) -> Decision:
     Never raises for anything about the gate or the data: what is wrong comes back as a
     decision with status ``error``, so that it is recorded like any other.
     """
-    blank = Decision(
+    try:
+        test = _ask(results, gate)
+        examples = by_example(results, gate.metric)
+    except (_Undecidable, LLMEvalError) as error:
+        reason = getattr(error, "reason", "CONFIGURATION")
+        blank = _blank(by_example(results), gate)
+        return replace(blank, reason=reason, detail=str(error))
+    blank = _blank(examples, gate)
+    try:
+        if test is not None:
+            return _decide_early(examples, gate, blank, test)
+        decision = _decide(examples, gate, blank)
+    except _Undecidable as error:
+        return replace(blank, reason=error.reason, detail=str(error))
+    if gate.on_error == "exclude" and decision.errors:
+        strict = replace(gate, on_error="worst", max_error_rate=None)
+        return replace(decision, at_worst=decide_gate(results, strict).status)
+    return decision
+
+
+def _blank(results: EvalResults, gate: Gate) -> Decision:
+    """Return the decision of which everything is known but how it comes out."""
+    return Decision(
         gate=gate,
         status="error",
         reason="",
@@ -79,27 +106,86 @@ def decide_gate(results: EvalResults, gate: Gate) -> Decision:
         dataset_digest=results.dataset.digest,
         rows=len(results.dataset.ids),
         errors=len(results.columns.failed),
+        repeats=results.request.repeats,
         request_digest=results.request.digest,
     )
-    try:
-        decision = _decide(results, gate, blank)
-    except _Undecidable as error:
-        return replace(blank, reason=error.reason, detail=str(error))
-    if gate.on_error == "exclude" and decision.errors:
-        strict = replace(gate, on_error="worst", max_error_rate=None)
-        return replace(decision, at_worst=decide_gate(results, strict).status)
-    return decision
 
 
-def _decide(results: EvalResults, gate: Gate, blank: Decision) -> Decision:
+def _ask(results: EvalResults, gate: Gate) -> stats.BettingTest | None:
+    """Ask for the rows that a gate needs, where the evaluation has not asked for all.
+
+    Returns:
+        The test that has stopped the asking; None where the gate is on all rows.
+    """
+    if results.source is None:
+        return None
+    results.source.begin()
     _check_gate(gate)
     _check_rows(gate)
     metric = _metric(results, gate)
-    positions = _select(results, gate)
-    if gate.min_rows is not None and len(positions) < gate.min_rows:
-        raise _Undecidable(
-            "TOO_FEW_ROWS", f"{len(positions)} rows, and min_rows={gate.min_rows}"
-        )
+    _check_count(gate, len(results.dataset.ids))
+    bounds = _bounds(gate, metric)
+    if bounds is None or gate.confidence is None or not _may_stop(gate, metric, bounds):
+        results.source.ask()
+        return None
+    low, high = bounds
+    test = stats.BettingTest(gate.threshold, gate.confidence, low, high)
+
+    def is_decided(rows: Sequence[Row]) -> bool:
+        if any(row.errors for row in rows):
+            return True  # no further row can make the gate pass
+        score = score_of(rows, gate.metric)
+        if not low <= score <= high:
+            return True
+        test.add([score])
+        return test.decided is not None
+
+    results.source.ask(is_decided)
+    return test
+
+
+def _may_stop(gate: Gate, metric: Metric, bounds: tuple[float, float]) -> bool:
+    """Return whether the betting test serves a gate; the others are on all rows."""
+    is_mean = metric.score is not None and metric.aggregate is None
+    is_of_all = not gate.where and gate.cluster is None and gate.on_error == "fail"
+    return is_mean and is_of_all and bounds[0] < gate.threshold < bounds[1]
+
+
+def _decide_early(
+    results: EvalResults, gate: Gate, blank: Decision, test: stats.BettingTest
+) -> Decision:
+    """Decide by the betting test alone, on the rows that it has counted."""
+    metric = _metric(results, gate)
+    bounds = _bounds(gate, metric)
+    last = test.rows if test.decided else test.rows + 1  # the row that ended it, if any
+    positions = range(min(last, len(results.rows)))
+    _check_latency(results, metric, positions)
+    kept, _ = _apply_error_policy(results, positions, gate, metric, bounds)
+    _check_range(results, kept, bounds, gate)
+    blank = replace(
+        blank,
+        method="betting",
+        value=stats.mean(kept.scores),
+        n=len(kept.scores),
+        errors=0,
+    )
+    if test.decided is None:
+        decision = replace(blank, status="inconclusive", reason="INCONCLUSIVE")
+    elif (test.decided == "above") == (gate.op in (">=", ">")):
+        return replace(blank, status="pass", reason="OK")
+    else:
+        decision = replace(blank, status="fail", reason="GATE_FAILED")
+    return replace(decision, worst=_worst(results, kept, gate.op, bounds))
+
+
+def _check_count(gate: Gate, rows: int) -> None:
+    if gate.min_rows is not None and rows < gate.min_rows:
+        raise _Undecidable("TOO_FEW_ROWS", f"{rows} rows, and min_rows={gate.min_rows}")
+
+
+def _check_latency(
+    results: EvalResults, metric: Metric, positions: Sequence[int]
+) -> None:
     stored_at = results.columns.numbers["stored_at"]
     if metric.name == "latency_ms" and any(stored_at[at] > 0 for at in positions):
         raise _Undecidable(
@@ -107,6 +193,15 @@ def _decide(results: EvalResults, gate: Gate, blank: Decision) -> Decision:
             "some replies come from the predictions store, so their latency is not of "
             "this run; ask again with --llmeval-cache refresh",
         )
+
+
+def _decide(results: EvalResults, gate: Gate, blank: Decision) -> Decision:
+    _check_gate(gate)
+    _check_rows(gate)
+    metric = _metric(results, gate)
+    positions = _select(results, gate)
+    _check_count(gate, len(positions))
+    _check_latency(results, metric, positions)
     bounds = _bounds(gate, metric)
     kept, errors = _apply_error_policy(results, positions, gate, metric, bounds)
     blank = replace(blank, n=len(kept.positions), errors=errors, rows=len(positions))
@@ -206,14 +301,15 @@ def _check_rows(gate: Gate) -> None:
 
 
 def _metric(results: EvalResults, gate: Gate) -> Metric:
-    if gate.metric not in results.definitions:
+    metric = find_metric(results.definitions, results.request.repeats, gate.metric)
+    if metric is None:
         known = list(results.definitions)
         raise _Undecidable(
             "METRIC_MISSING",
             f"the evaluation has no metric {gate.metric!r}; it has: "
             f"{', '.join(known)}{nearest(str(gate.metric), known)}",
         )
-    return results.definitions[gate.metric]
+    return metric
 
 
 def _select(results: EvalResults, gate: Gate) -> Sequence[int]:
@@ -395,7 +491,7 @@ def _decide_corpus(
         )
     if metric.aggregate is None:
         raise _Undecidable("METRIC_MISSING", f"{metric.name} has no aggregate")
-    rows = [results.rows[at] for at in kept.positions]
+    rows = [row for at in kept.positions for row in rows_of(results, at)]
     try:
         value = metric.aggregate(
             [row.prediction for row in rows], [row.example for row in rows]
@@ -570,8 +666,16 @@ def _evidence(decision: Decision) -> str:
             parts.append(f"{percent} lower bound {number(decision.lower)}")
         if (decision.status == "pass") != at_least or decision.status == "inconclusive":
             parts.append(f"{percent} upper bound {number(decision.upper)}")
-    unit = f" {gate.cluster} clusters" if gate.cluster else ""
-    parts.append(f"n={decision.n}{unit}")
+    if decision.method == "betting":
+        percent = f"{100 * (gate.confidence or 0.0):g} %"
+        parts.append(
+            f"betting test at {percent} on {decision.n} of {decision.rows} rows"
+        )
+    else:
+        unit = f" {gate.cluster} clusters" if gate.cluster else ""
+        parts.append(f"n={decision.n}{unit}")
+    if decision.repeats > 1:
+        parts.append(f"{decision.repeats} repeats")
     if decision.row_mean is not None:
         parts.append(f"row mean {number(decision.row_mean)}")
     if decision.errors:
@@ -587,6 +691,11 @@ def _evidence(decision: Decision) -> str:
 
 def _advice(decision: Decision) -> str:
     gate, needed = decision.gate, decision.rows_needed
+    if decision.method == "betting":
+        return (
+            "all rows were asked, and the test that may stop early needs more; add "
+            "rows, because another test on these would be a second try"
+        )
     if needed is None:
         return (
             "the value is so close to the bar that not even a million rows like these "

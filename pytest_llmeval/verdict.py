@@ -360,6 +360,16 @@ def verdict_document(
                 default=None,
             ),
         },
+        "early_stops": [
+            {
+                "test": evaluation["test"],
+                "dataset": evaluation["dataset"]["name"],
+                "dataset_digest": evaluation["dataset"]["digest"],
+                **evaluation["early_stop"],
+            }
+            for evaluation in evaluations
+            if evaluation.get("early_stop")
+        ],
         "tries": dict(evidence.rerun),
         "manifest": None
         if manifest is None
