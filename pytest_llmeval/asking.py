@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import chain
 from itertools import islice
 
 from pytest_llmeval.budget import Budget
 from pytest_llmeval.budget import cost_of
 from pytest_llmeval.budget import find_price
+from pytest_llmeval.calls import INTERRUPTED
 from pytest_llmeval.calls import Limits
 from pytest_llmeval.calls import ask_all
 from pytest_llmeval.config import Settings
+from pytest_llmeval.datasets import in_order
 from pytest_llmeval.errors import ModelError
 from pytest_llmeval.models import renderer
 from pytest_llmeval.predictions import Predictions
@@ -61,7 +67,8 @@ class Asking:
         dataset: Its rows.
         request: How they are asked.
         metrics: What they are scored by.
-        log: Takes the rows.
+        log: Takes the rows; those that it has are not asked.
+        order: Positions of the examples in the order of asking; None for the dataset's.
         store: Keeps predictions; None to keep none.
         budget: What may be spent; None for no limit.
         progress: Shows how it gets on.
@@ -76,13 +83,15 @@ class Asking:
         request: Request,
         metrics: Mapping[str, Metric],
         log: RowLog,
+        order: Sequence[int] | None,
         store: Predictions | None,
         budget: Budget | None,
         progress: Progress | None,
     ) -> None:
         self._settings, self._model, self._dataset = settings, model, dataset
-        self._log, self._store, self._budget = log, store, budget
-        self._progress = progress
+        self._log, self._order, self._store = log, order, store
+        self._budget, self._progress = budget, progress
+        self._repeats = request.repeats
         self._quick = [metric for metric in metrics.values() if metric.inline]
         self._slow = [metric for metric in metrics.values() if not metric.inline]
         self._render = renderer(request, dataset)
@@ -92,16 +101,19 @@ class Asking:
         self._key = key_maker(
             model.ref, request, self._generation(), sees_example=model.sees_example
         )
-        self._unread = enumerate(dataset.examples)
-        self._begun = bytearray(len(dataset.ids))
+        self._begun = bytearray(map(log.has, range(len(log))))
+        self._unread: Iterator[tuple[int, Example]] = self._rows()
         self._ready: deque[tuple[int, Prompt]] = deque()
-        self._asked: dict[int, tuple[Example, bytes]] = {}
+        self._asked: dict[int, tuple[Example, bytes, int]] = {}
+        self._taken = 0
         self._keys: set[bytes] = set()
         self._unstored: set[bytes] = set()
         self._missing: list[str] = []
         self._wait_s, self._later = FIRST_LOOK_S, False
+        self._put_back: list[tuple[int, Example]] = []
         self._answers: list[tuple[int, Example, Prediction]] = []
         self._committing = self._stopping = False
+        self._enough = False
         self._failure: Exception | None = None
         self._scoring: set[asyncio.Task[None]] = set()
         self._threads = Threads()
@@ -114,17 +126,36 @@ class Asking:
         instance = self._model.ref.instance
         return self._store.generation(self._evaluation, instance, latest=replayed)
 
-    def run(self) -> None:
+    def _rows(self) -> Iterator[tuple[int, Example]]:
+        """Yield position and example of each row, the repeats of one in succession."""
+        repeats = range(self._repeats)
+        examples: Iterable[tuple[int, Example]]
+        if self._order is None:
+            examples = enumerate(self._dataset.examples)
+        else:
+            examples = in_order(self._dataset, self._order)
+        for at, example in examples:
+            for repeat in repeats:
+                yield at * self._repeats + repeat, example
+
+    def run(self, is_enough: Callable[[], bool] = lambda: False) -> None:
         """Ask and score.
+
+        Args:
+            is_enough: Asked after each row, in the loop's thread; once it says so, no
+                request is sent any more. Without it, every row is asked.
 
         Raises:
             LLMEvalError: the model must not be asked on, the data changed, or a stored
                 prediction is missing and must not be asked for.
         """
+        self._is_enough = is_enough
         self._show()
         with self._turn():
             run_beside(self._work, meanwhile=self._show, stop=self._stop)
         self._show()
+        if self._enough:
+            return
         if self._missing:
             raise ModelError(
                 f"--llmeval-cache only: {len(self._missing)} of {len(self._log)} rows "
@@ -132,6 +163,11 @@ class Asking:
                 f"{self._model.ref}: {first_few(self._missing)}"
             )
         self._name_unanswered()
+        if self._log.done == len(self._log):
+            self.finish()
+
+    def finish(self) -> None:
+        """Note that an unpinned model's replies have served, unless a row failed."""
         complete = not self._log.columns.failed
         if self._store is not None and not self._model.ref.pinned and complete:
             self._store.finish(self._evaluation)
@@ -140,7 +176,7 @@ class Asking:
         """Add an error for each row that nothing came back for: it must not vanish."""
         if self._log.done == len(self._log):
             return
-        for position, example in enumerate(self._dataset.examples):
+        for position, example in self._rows():
             if not self._log.has(position):
                 message = "no reply and no error"
                 error = RowError(id=example.id, kind="missing", message=message)
@@ -149,8 +185,8 @@ class Asking:
 
     def _show(self) -> None:
         if self._progress is not None:
-            errors = len(self._log.columns.failed)
-            self._progress(self._log.done, len(self._log), errors)
+            done, errors = self._log.done, len(self._log.columns.failed)
+            self._progress(done, done if self._enough else len(self._log), errors)
 
     def _turn(self) -> AbstractContextManager[object]:
         """Wait for a turn where more workers than requests are allowed."""
@@ -166,7 +202,7 @@ class Asking:
         self._stopping = True
 
     async def _work(self) -> None:
-        self._reading = asyncio.Lock()
+        self._reading, self._replied = asyncio.Lock(), asyncio.Event()
         self._scorers = asyncio.Semaphore(min(self._settings.share, AT_ONCE))
         try:
             async with asyncio.TaskGroup() as self._tasks:
@@ -203,12 +239,12 @@ class Asking:
             self._answered,
             budget=self._budget,
             cost_usd=cost_of(price) if price is not None else None,
-            is_stopping=lambda: self._stopping,
+            is_stopping=lambda: self._stopping or self._enough,
         )
 
     async def _take(self) -> tuple[int, Prompt] | None:
         """Give the next prompt to ask, or None when there is none left."""
-        while not self._stopping:
+        while not (self._stopping or self._enough):
             if self._failure is not None:
                 raise self._failure
             if self._ready:
@@ -223,11 +259,16 @@ class Asking:
         """Look at the next rows; return whether there may be more to ask."""
         while len(self._scoring) >= self._settings.share:  # slow metrics lag behind
             await asyncio.wait(self._scoring, return_when=asyncio.FIRST_COMPLETED)
+        while self._is_far_ahead():
+            self._replied.clear()
+            await self._replied.wait()
+        if self._put_back:  # what comes after them counts only when they are there
+            return await self._begin_again()
         unread = (item for item in self._unread if not self._begun[item[0]])
         block = list(islice(unread, self._settings.share))
         if not block:
             return await self._begin_again()
-        prompts = [self._render(example) for _, example in block]
+        prompts = [self._prompt(*item) for item in block]
         keys = [self._key(prompt) for prompt in prompts]
         found, ours = self._look_up(keys)
         for (position, example), prompt, key in zip(block, prompts, keys, strict=True):
@@ -238,21 +279,41 @@ class Asking:
                 self._missing.append(example.id)
             elif key in ours and key not in self._keys:
                 self._begun[position] = True
-                self._asked[position] = (example, key)
+                self._asked[position] = (example, key, self._taken)
+                self._taken += 1
                 self._ready.append((position, prompt))
                 if self._store is not None and key not in self._unstored:
                     self._keys.add(key)  # equal requests are asked once
-            else:
+            elif self._order is None:
                 self._later = True
+            else:
+                self._put_back.append((position, example))
         return True
+
+    def _is_far_ahead(self) -> bool:
+        """Return whether an early row is slow: later ones count only after it.
+
+        So far that requests are saved, and not so little that slots often stand idle.
+        """
+        if self._order is None or not self._asked:
+            return False
+        *_, number = next(iter(self._asked.values()))
+        return self._taken - number > self._settings.share
+
+    def _prompt(self, position: int, example: Example) -> Prompt:
+        prompt, repeat = self._render(example), position % self._repeats
+        return replace(prompt, repeat=repeat) if repeat else prompt
 
     async def _begin_again(self) -> bool:
         """Go back to rows that somebody else was asking, after a while."""
-        if not self._later:
+        if not self._later and not self._put_back:
             return False
         await asyncio.sleep(self._wait_s)
-        self._wait_s, self._later = min(2.0 * self._wait_s, LAST_LOOK_S), False
-        self._unread = enumerate(self._dataset.examples)
+        if self._later:
+            self._wait_s, self._later = min(2.0 * self._wait_s, LAST_LOOK_S), False
+            self._unread = self._rows()
+        self._unread = chain(self._put_back, self._unread)
+        self._put_back = []
         return True
 
     def _look_up(
@@ -267,7 +328,10 @@ class Asking:
 
     def _answered(self, position: int, prediction: Prediction) -> None:
         """Take a reply over: commit it now, score it when the next request is out."""
-        example, key = self._asked.pop(position)
+        example, key, _ = self._asked.pop(position)
+        self._replied.set()
+        if self._enough and prediction.error and prediction.error.kind == INTERRUPTED:
+            return  # it was not sent, and is not needed
         if self._store is not None:
             self._keys.discard(key)
             if not self._store.add(key, prediction):
@@ -301,18 +365,22 @@ class Asking:
     def _score(self, position: int, example: Example, prediction: Prediction) -> None:
         row = score_row(example, prediction, self._quick)
         if not self._slow or prediction.error is not None:
-            self._log.add(position, row)
+            self._add(position, row)
             return
         task = self._tasks.create_task(self._score_beside(position, row))
         self._scoring.add(task)
         task.add_done_callback(self._scoring.discard)
+
+    def _add(self, position: int, row: Row) -> None:
+        self._log.add(position, row)
+        self._enough = self._enough or self._is_enough()
 
     async def _score_beside(self, position: int, row: Row) -> None:
         """Add what slow metrics say."""
         with self._noting_failure():
             async with self._scorers:
                 more = await self._score_slowly(row)
-            self._log.add(position, join(row, more))
+            self._add(position, join(row, more))
 
     async def _score_slowly(self, row: Row) -> Row:
         timeout_s = self._settings.timeout_s

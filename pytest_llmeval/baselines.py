@@ -17,6 +17,8 @@ from pytest_llmeval.config import Settings
 from pytest_llmeval.errors import BaselineError
 from pytest_llmeval.records import Row
 from pytest_llmeval.records import StoredRun
+from pytest_llmeval.repeats import ExampleRows
+from pytest_llmeval.repeats import average
 from pytest_llmeval.results import Baseline
 from pytest_llmeval.results import Columns
 from pytest_llmeval.results import EvalResults
@@ -110,21 +112,23 @@ def _choose(run: StoredRun, results: EvalResults) -> Mapping[str, Any]:
 
 
 def _read(run: StoredRun, evaluation: Mapping[str, Any]) -> Baseline:
-    number = evaluation["number"]
+    number, repeats = evaluation["number"], evaluation["repeats"]
     try:
-        rows = StoredRows(run.open_rows(number), number, evaluation["sources"])
+        file = run.open_rows(number)
+        rows = StoredRows(file, number, evaluation["sources"], repeats)
     except Exception as error:  # of a file, a network, a plugin
         raise BaselineError(
             "BASELINE_UNUSABLE",
             f"the rows of {run.origin} cannot be read: {type(error).__name__}: "
             f"{one_line(error, 300)}",
         ) from error
-    if len(rows) != evaluation["rows"] and not evaluation["early_stopped"]:
+    expected = evaluation["rows"] * repeats
+    if len(rows) != expected and not evaluation["early_stopped"]:
         raise BaselineError(
             "BASELINE_UNUSABLE",
-            f"{run.origin} says that it has {evaluation['rows']} rows, and "
-            f"{len(rows)} are there",
+            f"{run.origin} says that it has {expected} rows, and {len(rows)} are there",
         )
+    columns = average(rows.columns)
     return Baseline(
         origin=run.origin,
         model=evaluation["model"],
@@ -132,8 +136,8 @@ def _read(run: StoredRun, evaluation: Mapping[str, Any]) -> Baseline:
         request_digest=evaluation["request_digest"],
         sources=evaluation["sources"],
         early_stopped=evaluation["early_stopped"],
-        columns=rows.columns,
-        rows=rows,
+        columns=columns,
+        rows=ExampleRows(rows, columns, repeats),
     )
 
 
@@ -144,9 +148,12 @@ class StoredRows(Sequence[Row]):
         file: JSON lines, as in ``results.jsonl``; closed with the last use of this.
         evaluation: Its number in the run; lines of others are passed over.
         metrics: Names of its metrics.
+        repeats: Rows of each example; they follow each other.
     """
 
-    def __init__(self, file: BinaryIO, evaluation: int, metrics: Sequence[str]) -> None:
+    def __init__(
+        self, file: BinaryIO, evaluation: int, metrics: Sequence[str], repeats: int = 1
+    ) -> None:
         self._file = file
         weakref.finalize(self, file.close)
         self._starts = array("q")
@@ -155,11 +162,11 @@ class StoredRows(Sequence[Row]):
             if line.startswith(head):
                 self._starts.append(start)
             start += len(line)
-        ids = [""] * len(self._starts)
-        self.columns = Columns(ids, metrics)
+        ids = [""] * (len(self._starts) // repeats)
+        self.columns = Columns(ids, metrics, repeats)
         """Scores and numbers of the rows."""
         for position, row in enumerate(self):
-            ids[position] = row.example.id
+            ids[position // repeats] = row.example.id
             self.columns.note(position, row)
 
     def __len__(self) -> int:

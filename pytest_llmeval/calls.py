@@ -24,6 +24,8 @@ from pytest_llmeval.records import RowError
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
 """Between two attempts; a server that asks for more is not asked again."""
+INTERRUPTED = "interrupted"
+"""Kind of error of a row whose next request is not sent any more."""
 THROTTLED = ("rate_limit", "http_503")
 """Errors that say: fewer at once."""
 
@@ -148,9 +150,9 @@ class _Caller:
 
     async def _permit(self) -> tuple[str, str] | None:
         """Wait for the next turn, or return why there is none: kind and message."""
-        await self._spacing.turn()
+        await self._spacing.turn(self._is_stopping)
         if self._is_stopping():
-            return "interrupted", "the run was interrupted"
+            return INTERRUPTED, "the run was interrupted"
         reached = self._budget.take() if self._budget is not None else None
         return None if reached is None else ("budget", reached)
 
@@ -223,14 +225,19 @@ class _Spacing:
         self._per_token_s = _seconds_each(limits.tokens_per_minute)
         self._limited = bool(self._per_request_s or self._per_token_s)
         self._next_at = 0.0
+        self._queue = asyncio.Lock()
 
-    async def turn(self) -> None:
+    async def turn(self, is_stopping: Callable[[], bool]) -> None:
+        """Wait for the next turn, first come, first served; not once it is stopping."""
         if not self._limited:
             return
-        # The clock may be set forward by replies that come while this request waits.
-        while (wait_s := self._next_at - time.monotonic()) > 0.0:
-            await asyncio.sleep(wait_s)
-        self._next_at = time.monotonic() + self._per_request_s
+        async with self._queue:
+            # Replies that come while this request waits may set the clock forward.
+            while (wait_s := self._next_at - time.monotonic()) > 0.0:
+                if is_stopping():
+                    return
+                await asyncio.sleep(wait_s)
+            self._next_at = time.monotonic() + self._per_request_s
 
     def used(self, reply: Reply) -> None:
         if self._per_token_s:

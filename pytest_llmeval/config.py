@@ -55,6 +55,7 @@ class Settings:
     max_cost_usd: float | None = None
     max_seconds: float | None = None
     prices: Mapping[str, Price] = field(default_factory=dict)
+    early_stop: bool = False
     cache: str = "on"
     cache_mb: float = 1024.0
     tracking: str = "auto"
@@ -128,7 +129,7 @@ def build_settings(rootdir: Path, given: Mapping[str, Any]) -> Settings:
 
 def _parse(option: Option, name: str, given: Any) -> Any:
     if option.flag:
-        return bool(given)
+        return given is True or _read_flag(name, given)
     if option.choices and given not in option.choices:
         raise ConfigurationError(
             f"{name} = {given!r} is not one of: {', '.join(option.choices)}"
@@ -146,6 +147,14 @@ def _parse(option: Option, name: str, given: Any) -> Any:
     if option.field == "prices":
         return read_prices(given)
     return value
+
+
+def _read_flag(name: str, given: str) -> bool:
+    words = {"true": True, "on": True, "yes": True, "1": True}
+    words |= {"false": False, "off": False, "no": False, "0": False}
+    if given.lower() not in words:
+        raise ConfigurationError(f"{name} = {given!r} is neither true nor false")
+    return words[given.lower()]
 
 
 def read_prices(text: str) -> dict[str, Price]:

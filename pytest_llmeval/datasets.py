@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from array import array
 from collections import Counter
 from collections.abc import Callable
@@ -43,6 +44,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "context": ("context",),
 }
 """The first of these names that the data has is used."""
+LEAST_PART = 1_000
+MOST_PARTS = 20
+"""How `in_order` cuts a dataset."""
 
 
 def load_dataset(
@@ -97,6 +101,23 @@ def _find(path: Path, folder: Path | None, rootdir: Path) -> Path:
         f"no data file {str(path)!r}; looked for: "
         + ", ".join(str(candidate) for candidate in dict.fromkeys(tried))
     )
+
+
+def in_order(dataset: Dataset, order: Sequence[int]) -> Iterator[tuple[int, Example]]:
+    """Yield examples with their positions, in the order that these are given in.
+
+    A part of them is in memory at a time. Reads the source for each part, so that it
+    is read at most some twenty times.
+    """
+    size = max(LEAST_PART, math.ceil(len(order) / MOST_PARTS))
+    for start in range(0, len(order), size):
+        part = order[start : start + size]
+        wanted = set(part)
+        found = {
+            at: example for at, example in enumerate(dataset.examples) if at in wanted
+        }
+        for at in part:
+            yield at, found[at]
 
 
 Read = Callable[[], Iterable[tuple[str, Mapping[str, Any]]]]

@@ -21,6 +21,7 @@ from pytest_llmeval.records import Missing
 from pytest_llmeval.records import OnError
 from pytest_llmeval.records import Op
 from pytest_llmeval.records import is_number
+from pytest_llmeval.repeats import by_example
 from pytest_llmeval.results import Baseline
 from pytest_llmeval.results import EvalResults
 
@@ -159,7 +160,7 @@ def _decide_change(
 
 def _find(results: EvalResults, baseline: object) -> Baseline:
     if isinstance(baseline, EvalResults):
-        return baseline.as_baseline()
+        return by_example(baseline).as_baseline()
     if isinstance(baseline, bool) or not isinstance(baseline, (str, int, PurePath)):
         raise BaselineError(
             "BASELINE_UNUSABLE",

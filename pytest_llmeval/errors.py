@@ -8,6 +8,7 @@ LLMEvalError
 │   └── CallError                     one request failed; becomes the error of its row
 ├── MetricError (ValueError)          a metric is unknown or cannot be used here
 ├── BaselineError (LookupError)       there is no baseline, or it cannot be used
+├── EarlyStopped (RuntimeError)       an evaluation has stopped, and rows are missing
 ├── GateNotPassed (AssertionError)    a gate failed, is inconclusive or in error
 ├── DeploymentRefused (RuntimeError)  the verdict may not go live; `reason` says why
 └── MissingDependency (ImportError)   an optional package is not installed
@@ -100,6 +101,12 @@ class BaselineError(LLMEvalError, LookupError):
         super().__init__(message)
         self.reason = reason
         self.is_first = is_first
+
+
+class EarlyStopped(LLMEvalError, RuntimeError):
+    """An evaluation stopped when its gates were decided, and a later one needs rows."""
+
+    reason = "EARLY_STOPPED"
 
 
 class GateNotPassed(LLMEvalError, AssertionError):

@@ -48,10 +48,10 @@ def evaluate(
     request: pytest.FixtureRequest,
     llmeval_model: Any,
     llmeval_metrics: Sequence[Metric | Callable[..., Any]],
-) -> Callable[..., EvalResults]:
+) -> Iterator[Callable[..., EvalResults]]:
     """Function that evaluates a model on a dataset and returns results.
 
-    Takes model, data, metrics, name, prompt, params and columns, as
+    Takes model, data, metrics, name, prompt, params, columns and repeats, as
     pytest_llmeval.evaluate does; relative paths start at the test file's folder, then
     at the rootdir. Answers that are stored are not asked for again.
     """
@@ -66,6 +66,7 @@ def evaluate(
         prompt: str | Sequence[Mapping[str, str]] | None = None,
         params: Mapping[str, Any] | None = None,
         columns: Mapping[str, str | Sequence[str]] | None = None,
+        repeats: int = 1,
     ) -> EvalResults:
         __tracebackhide__ = True
         try:
@@ -79,6 +80,7 @@ def evaluate(
                 prompt=prompt,
                 params=params,
                 columns=columns,
+                repeats=repeats,
                 further_metrics=llmeval_metrics,
             )
         except LLMEvalError as error:
@@ -88,7 +90,15 @@ def evaluate(
             error.args = (safe(error, LONGEST_MESSAGE), *error.args[1:])
             raise error.with_traceback(None) from None
 
-    return evaluate
+    yield evaluate
+    _close_results(recorder)
+
+
+def _close_results(recorder: RunRecorder) -> None:
+    try:
+        recorder.close_results()
+    except LLMEvalError as error:
+        raise error.with_traceback(None) from None  # as in evaluate()
 
 
 @pytest.fixture

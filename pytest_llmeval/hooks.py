@@ -100,6 +100,23 @@ def pytest_llmeval_baseline(
 
 
 @hookspec(firstresult=True)
+def pytest_llmeval_metric(item: Any) -> Metric | None:
+    """Make a metric of an object of another library, such as an MLflow scorer.
+
+    Called for each object in ``metrics=``, in the fixture ``llmeval_metrics`` and from
+    `pytest_llmeval_metrics` that is neither a name nor a `Metric`, once per evaluation,
+    in the process that evaluates; the first result wins.
+
+    Args:
+        item: What the suite gave.
+
+    Returns:
+        The metric, or None when the object is for somebody else; functions are metrics
+        without any hook.
+    """
+
+
+@hookspec(firstresult=True)
 def pytest_llmeval_tracker(uri: str, settings: Settings) -> Tracker | None:
     """Give the tracker that keeps finished runs.
 

@@ -334,8 +334,9 @@ def find_metrics(
     """Return the wanted metrics by name.
 
     Args:
-        wanted: Names, `Metric` objects or callables ``f(prediction, example)``.
-        hook: Where `pytest_llmeval_metrics` is asked.
+        wanted: Names, `Metric` objects, callables ``f(prediction, example)``, or what
+            `pytest_llmeval_metric` knows.
+        hook: Where `pytest_llmeval_metrics` and `pytest_llmeval_metric` are asked.
         further: Metrics that the suite's ``llmeval_metrics`` fixture adds.
 
     Raises:
@@ -346,13 +347,16 @@ def find_metrics(
     known = built_in_metrics()
     given = [item for items in hook.pytest_llmeval_metrics() for item in items or ()]
     for item in [*given, *further]:
-        metric = as_metric(item)
+        metric = _of_object(item, hook)
         if metric.name in known:
             raise MetricError(f"two metrics are named {metric.name!r}; rename yours")
         known[metric.name] = metric
     chosen: dict[str, Metric] = {}
     for item in wanted:
-        metric = _by_name(item, known) if isinstance(item, str) else as_metric(item)
+        if isinstance(item, str):
+            metric = _by_name(item, known)
+        else:
+            metric = _of_object(item, hook)
         if callable(item) and metric.name in known:
             raise MetricError(
                 f"the function {metric.name!r} has the name of a known metric, which a "
@@ -375,6 +379,13 @@ def _by_name(name: str, known: Mapping[str, Metric]) -> Metric:
     if name in PACKAGES:
         optional(PACKAGES[name])  # say what is missing before the first call
     return known[name]
+
+
+def _of_object(item: Any, hook: pluggy.HookRelay) -> Metric:
+    known: Metric | None = None
+    if not isinstance(item, Metric):
+        known = hook.pytest_llmeval_metric(item=item)
+    return known or as_metric(item)
 
 
 def as_metric(item: Metric | Callable[..., Any]) -> Metric:

@@ -258,19 +258,36 @@ def build_request(
     prompt: str | Sequence[Mapping[str, str]] | None,
     params: Mapping[str, Any] | None,
     columns: Mapping[str, Any] | None = None,
+    repeats: int = 1,
 ) -> Request:
     """Split ``prompt=`` and ``params=`` of `evaluate` into template, system, rest.
 
     Raises:
         ConfigurationError: the prompt is neither text nor messages that end with the
-            user's, or the system message is no text.
+            user's, the system message is no text, or the repeats are no number of them.
     """
     rest = dict(params or {})
     system = rest.pop("system", None)
     if system is not None and not isinstance(system, str):
         raise ConfigurationError(f'params["system"] must be text, got {system!r:.100}')
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+        raise ConfigurationError(
+            f"repeats={repeats!r} must be a whole number, at least 1"
+        )
+    return Request(
+        prompt=_check_prompt(prompt),
+        system=system,
+        params=rest,
+        columns=columns or {},
+        repeats=repeats,
+    )
+
+
+def _check_prompt(
+    prompt: str | Sequence[Mapping[str, str]] | None,
+) -> str | tuple[Mapping[str, str], ...] | None:
     if prompt is None or isinstance(prompt, str):
-        return Request(prompt=prompt, system=system, params=rest, columns=columns or {})
+        return prompt
     if isinstance(prompt, Mapping) or not isinstance(prompt, Sequence):
         raise ConfigurationError(
             f"prompt={prompt!r:.100} is neither text nor a list of messages"
@@ -297,4 +314,4 @@ def build_request(
             )
     if not turns or turns[-1]["role"] != "user":
         raise ConfigurationError("the messages of prompt= must end with the user's")
-    return Request(prompt=turns, system=system, params=rest, columns=columns or {})
+    return turns

@@ -126,6 +126,14 @@ OPTIONS = (
         "dollars for a million tokens: gpt-4.1-mini = 0.40 1.60",
     ),
     Option(
+        field="early_stop",
+        option="--llmeval-early-stop",
+        ini="llmeval_early_stop",
+        flag=True,
+        help="ask for rows in a shuffled order, and for no more than the gates of a "
+        "test need to be decided",
+    ),
+    Option(
         field="cache",
         option="--llmeval-cache",
         ini="llmeval_cache",

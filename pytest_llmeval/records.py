@@ -201,11 +201,14 @@ class Request:
     """Generation parameters such as ``max_tokens`` and ``temperature``."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Which columns of the data are input, references and context."""
+    repeats: int = 1
+    """How often each example is asked."""
 
     @property
     def digest(self) -> str:
-        """Cover template, system message, parameters and columns."""
-        return digest_of(asdict(self))
+        """Cover template, system message, parameters, columns, and repeats above 1."""
+        repeats = self.repeats if self.repeats > 1 else None
+        return digest_of({**asdict(self), "repeats": repeats})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +282,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One example with its prediction and its scores."""
+    """One example with one prediction and its scores."""
 
     example: Example
     prediction: Prediction
@@ -287,6 +290,8 @@ class Row:
     """One score per row-level metric, absent where it could not be computed."""
     errors: tuple[RowError, ...] = ()
     """Errors of the prediction and of scorers."""
+    repeat: int = 0
+    """Which of several answers to the same example, from 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,9 +348,15 @@ class MetricValue:
     """One-sided upper confidence bound at `confidence`."""
     confidence: float | None
     n: int
-    """Rows that `value` rests on."""
+    """Examples that `value` rests on."""
     errors: int
-    """Rows that could not be evaluated; the same for all metrics of an evaluation."""
+    """Examples that could not be evaluated, or not in every repeat; the same for all
+    metrics of an evaluation."""
+    variance_between: float | None = None
+    """Of the means of the examples, without the part that `variance_within` makes; None
+    without repeats."""
+    variance_within: float | None = None
+    """Of the scores of one example's repeats, on average."""
 
     def __float__(self) -> float:
         if self.value is None:
@@ -456,8 +467,8 @@ class Decision:
     test: str | None = None
     """Node id of the test that asked."""
     method: str = "point"
-    """``point``, or ``gaffke`` or ``bca`` when the interval decided; ``bca`` is
-    approximate."""
+    """``point``; ``gaffke`` or ``bca``, which is approximate, when an interval decided;
+    or ``betting`` when the test did that may stop early."""
     value: float | None = None
     """The metric, the mean difference of a change, or the quantile."""
     share: float | None = None
@@ -489,6 +500,8 @@ class Decision:
     dataset_digest: str = ""
     rows: int = 0
     """Rows of the dataset, or of the slice that `where` selects."""
+    repeats: int = 1
+    """Answers to each row; its score is their mean."""
     request_digest: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -529,6 +542,7 @@ class Decision:
             "share": self.share,
             "seed": self.seed,
             "compared": _comparison_entry(self.compared) if self.compared else None,
+            "repeats": self.repeats if self.repeats > 1 else None,
         }
         given = {key: value for key, value in options.items() if value is not None}
         return entry | given
@@ -607,6 +621,37 @@ class Recorder(Protocol):
 
     def record(self, decision: Decision) -> Decision:
         """Keep the decision and return it with the test it belongs to."""
+
+
+class RowSource(Protocol):
+    """Asks for rows of an evaluation that stops when its gates are decided."""
+
+    @property
+    def seed(self) -> str:
+        """What the order of the rows follows from."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether a gate or a reader has asked for rows."""
+
+    def begin(self) -> None:
+        """Note that a gate has come: who reads rows now finds those that are there."""
+
+    def ask(self, enough: Callable[[Sequence[Row]], bool] | None = None) -> None:
+        """Ask for rows in their order, until there are enough or none is left.
+
+        Args:
+            enough: Called with the rows of one example, one for each repeat, and then
+                of the next; those that are there already come first. Without it, every
+                row is asked for.
+
+        Raises:
+            EarlyStopped: further rows are needed, and the source is closed.
+            LLMEvalError: the model must not be asked on, or the data changed.
+        """
+
+    def close(self) -> None:
+        """Ask no more: the test that evaluated is over."""
 
 
 class Progress(Protocol):

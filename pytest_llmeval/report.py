@@ -104,6 +104,10 @@ def _builtin(value: object) -> object:
 def usage_line(results: EvalResults) -> str:
     """Return what an evaluation took: requests, tokens, dollars, latency."""
     usage, parts = results.usage, []
+    asked, not_needed = len(results.rows), results.columns.not_needed
+    if not_needed:
+        total = asked + not_needed
+        parts.append(f"{asked:,} of {total:,} rows asked, {not_needed:,} not needed")
     if usage.rows:
         parts.append(f"{usage.requests} requests for {usage.rows} rows")
     if results.cached:

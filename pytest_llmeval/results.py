@@ -26,6 +26,7 @@ from pytest_llmeval.records import Recorder
 from pytest_llmeval.records import Request
 from pytest_llmeval.records import Row
 from pytest_llmeval.records import RowError
+from pytest_llmeval.records import RowSource
 from pytest_llmeval.records import Usage
 from pytest_llmeval.text import one_line
 
@@ -49,29 +50,36 @@ class Columns:
     """What decisions rest on, in arrays; all that grows with rows.
 
     Args:
-        ids: The rows' ids, in the dataset's order.
+        ids: The examples' ids, in the dataset's order.
         metrics: Names of the row-level metrics.
+        repeats: Rows of each example; they follow each other.
     """
 
-    def __init__(self, ids: Sequence[str], metrics: Iterable[str]) -> None:
-        self.ids = ids
-        rows = len(ids)
+    def __init__(
+        self, ids: Sequence[str], metrics: Iterable[str], repeats: int = 1
+    ) -> None:
+        self.ids, self.repeats = ids, repeats
+        rows = len(ids) * repeats
         self.scores = {name: _unknown(rows) for name in metrics}
         """One per row, in order; NaN where it could not be computed."""
         self.numbers = {name: _unknown(rows) for name in NUMBERS}
         """Fields of predictions and replies, by their names; NaN where unknown."""
-        self.failed = array("q")
-        """Positions of rows in error, as they came."""
-        self.kinds: Counter[str] = Counter()
+        self.failed: dict[int, tuple[str, ...]] = {}
+        """Positions of rows in error, as they came, with the kinds of their errors."""
+        self.not_needed = 0
+        """Rows that were not asked for, because the gates were decided without."""
+
+    @property
+    def kinds(self) -> Counter[str]:
         """How many errors there are of each kind."""
+        return Counter(kind for kinds in self.failed.values() for kind in kinds)
 
     def note(self, position: int, row: Row) -> None:
         """Take over a row's scores and numbers."""
         for name, score in row.scores.items():
             self.scores[name][position] = score
         if row.errors:
-            self.failed.append(position)
-            self.kinds.update(error.kind for error in row.errors)
+            self.failed[position] = tuple(error.kind for error in row.errors)
         prediction, reply = row.prediction, row.prediction.reply
         numbers = self.numbers
         numbers["attempts"][position] = prediction.attempts
@@ -84,6 +92,22 @@ class Columns:
                 value = getattr(reply, name)
                 if value is not None:
                     numbers[name][position] = value
+
+    def take(self, examples: Sequence[int]) -> Columns:
+        """Return the columns of the examples at these positions, in this order."""
+        rows = [
+            self.repeats * at + repeat
+            for at in examples
+            for repeat in range(self.repeats)
+        ]
+        taken = Columns([self.ids[at] for at in examples], (), self.repeats)
+        taken.scores = {name: _pick(all_, rows) for name, all_ in self.scores.items()}
+        taken.numbers = {name: _pick(all_, rows) for name, all_ in self.numbers.items()}
+        taken.failed = {
+            to: self.failed[at] for to, at in enumerate(rows) if at in self.failed
+        }
+        taken.not_needed = len(self.ids) * self.repeats - len(rows)
+        return taken
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Columns:
@@ -129,7 +153,9 @@ class EvalResults:
     request: Request
     dataset: Dataset
     rows: Sequence[Row]
-    """One per example of the dataset, in its order; read when they are asked for."""
+    """One per example and repeat, in the dataset's order; read when they are asked for.
+    With a `source`, those that were asked, in the order of asking; every one when they
+    are read before the first gate."""
     values: Mapping[str, MetricValue]
     definitions: Mapping[str, Metric]
     """The metrics that `values` were computed with."""
@@ -140,6 +166,8 @@ class EvalResults:
     """Confidence of gates that give none."""
     recorder: Recorder | None = field(default=None, compare=False)
     find_baseline: FindBaseline | None = field(default=None, compare=False)
+    source: RowSource | None = field(default=None, compare=False)
+    """Asks for further rows; None when the evaluation does not stop early."""
 
     def __getitem__(self, metric: str) -> MetricValue:
         try:
@@ -221,7 +249,7 @@ class EvalResults:
     @property
     def early_stopped(self) -> bool:
         """Whether some rows were not needed, so that they have no score."""
-        return bool(getattr(self.columns, "not_needed", None))
+        return bool(self.columns.not_needed)
 
     @property
     def _sources(self) -> dict[str, str]:
@@ -240,20 +268,13 @@ class EvalResults:
             "dataset": {
                 "name": self.dataset.name,
                 "digest": self.dataset.digest,
-                "rows": len(self.rows),
+                "rows": len(self.dataset.ids),
             },
+            "early_stop": self._early_stop(),
             "metrics": {
-                value.name: {
-                    "value": value.value,
-                    "lower": value.lower,
-                    "upper": value.upper,
-                    "n": value.n,
-                    "errors": value.errors,
-                }
-                for value in self.values.values()
+                name: _numbers_of(value) for name, value in self.values.items()
             },
             "sources": self._sources,
-            "early_stopped": self.early_stopped,
             "params": {
                 "model": str(self.model),
                 "model_digest": self.model.digest,
@@ -262,17 +283,28 @@ class EvalResults:
                 "prompt": request.prompt,
                 "system": request.system,
                 **{f"params.{key}": value for key, value in request.params.items()},
+                **({"repeats": request.repeats} if request.repeats > 1 else {}),
             },
         }
 
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return a frame with one row per example.
+    def _early_stop(self) -> dict[str, Any] | None:
+        """Return how many rows were not needed, and what names them; None if none."""
+        not_needed = self.columns.not_needed
+        if self.source is None or not not_needed:
+            return None
+        asked = len(self.rows)
+        return {"seed": self.source.seed, "asked": asked, "not_needed": not_needed}
 
-        Columns: id, input, references, prediction, error, and one per metric.
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a frame of the rows.
+
+        Columns: id, with repeats also repeat, input, references, prediction, error,
+        and one per metric.
         """
         import pandas
 
-        columns = ("id", "input", "references", "prediction", "error")
+        repeated = self.request.repeats > 1
+        names = ("id", "input", "references", "prediction", "error")
         table = []
         for row in self.rows:
             reply, example = row.prediction.reply, row.example
@@ -280,9 +312,15 @@ class EvalResults:
             cells = (example.id, example.input, list(example.references))
             answer = (reply.text if reply else None, errors or None)
             table.append([*cells, *answer, *map(row.scores.get, self.values)])
-        return pandas.DataFrame(table, columns=[*columns, *self.values])
+        frame = pandas.DataFrame(table, columns=[*names, *self.values])
+        if repeated:
+            frame.insert(1, "repeat", [row.repeat for row in self.rows])
+        return frame
 
     def __repr__(self) -> str:
+        if self.source is not None and not self.source.begun:
+            name = one_line(self.name)
+            return f"<EvalResults {name}: open, {one_line(self.model)}>"
         head = (
             f"<EvalResults {one_line(self.name)}: {len(self.rows)} rows, "
             f"{one_line(self.model)}, {len(self.columns.failed)} errors>"
@@ -321,8 +359,26 @@ class EvalResults:
         ]
 
 
+def _numbers_of(value: MetricValue) -> dict[str, float | None]:
+    numbers = {
+        "value": value.value,
+        "lower": value.lower,
+        "upper": value.upper,
+        "n": value.n,
+        "errors": value.errors,
+    }
+    if value.variance_between is not None:
+        numbers["variance_between"] = value.variance_between
+        numbers["variance_within"] = value.variance_within
+    return numbers
+
+
 def _unknown(rows: int) -> array[float]:
     return array("d", [math.nan]) * rows
+
+
+def _pick(values: array[float], positions: Iterable[int]) -> array[float]:
+    return array("d", [values[at] for at in positions])
 
 
 def _known(values: Iterable[float]) -> list[float]:

@@ -32,6 +32,9 @@ PREDICTION_FIELDS = ("latency_ms", "queue_ms", "attempts", "stored_at")
 class RowLog(Sequence[Row]):
     """Rows in a temporary file that ends with the results that hold it.
 
+    The repeats of an example follow each other, so its position in the dataset, times
+    their number, is the position of the first.
+
     Memory grows by arrays of numbers only. What is read back is what the file may
     hold: metadata as JSON has it, secrets taken out.
 
@@ -60,19 +63,23 @@ class RowLog(Sequence[Row]):
             # Without a buffer, because one that a full disk did not take stays in it.
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # lives as long as this
         weakref.finalize(self, self._file.close)
-        self._starts = array("q", [-1]) * len(columns.ids)
-        self._sizes = array("q", [0]) * len(columns.ids)
+        rows = len(columns.ids) * columns.repeats
+        self._starts = array("q", [-1]) * rows
+        self._sizes = array("q", [0]) * rows
         self._end = self.done = 0
 
     def has(self, position: int) -> bool:
-        """Return whether the row at a position of the dataset has been added."""
+        """Return whether the row at a position has been added."""
         return self._starts[position] >= 0
 
     def add(self, position: int, row: Row) -> None:
-        """Append the row at a position of the dataset."""
+        """Append the row at a position."""
         if self.has(position):
             raise RuntimeError(f"row {row.example.id!r} was added twice")
-        line = json.dumps(_redacted(self._entry(row), self._redact)).encode() + b"\n"
+        entry = self._entry(row)
+        if self.columns.repeats > 1:
+            entry["repeat"] = position % self.columns.repeats
+        line = json.dumps(_redacted(entry, self._redact)).encode() + b"\n"
         with self._naming_folder():
             self._file.seek(self._end)  # rows may have been read since
             rest = memoryview(line)
@@ -107,16 +114,17 @@ class RowLog(Sequence[Row]):
     def __getitem__(self, position: int | slice) -> Row | list[Row]:
         if isinstance(position, slice):
             return [self[at] for at in range(*position.indices(len(self)))]
-        return self._row(json.loads(self._line(position)))
+        return self._row(json.loads(self.line(position)))
 
     def __iter__(self) -> Iterator[Row]:
         return (self[position] for position in range(len(self)))
 
     def lines(self) -> Iterator[bytes]:
         """Yield each row as a line of JSON, in the dataset's order."""
-        return map(self._line, range(len(self)))
+        return map(self.line, range(len(self)))
 
-    def _line(self, position: int) -> bytes:
+    def line(self, position: int) -> bytes:
+        """Return the row at a position as a line of JSON."""
         self._file.seek(self._starts[position])
         return self._file.read(self._sizes[position])
 
@@ -177,8 +185,13 @@ def read_row(entry: Mapping[str, Any], names: Mapping[str, str] | None = None) -
         error=errors[0] if errors and reply is None else None,
         **{name: entry[name] for name in PREDICTION_FIELDS},
     )
-    scores = entry["scores"]
-    return Row(example=example, prediction=prediction, scores=scores, errors=errors)
+    return Row(
+        example=example,
+        prediction=prediction,
+        scores=entry["scores"],
+        errors=errors,
+        repeat=entry.get("repeat", 0),
+    )
 
 
 def _text_columns(fields: Mapping[str, Any]) -> dict[str, str]:

@@ -16,6 +16,8 @@ from typing import Any
 
 import pluggy
 
+from pytest_llmeval.asked import AskedRows
+from pytest_llmeval.asked import shuffled
 from pytest_llmeval.asking import Asking
 from pytest_llmeval.baselines import Baselines
 from pytest_llmeval.budget import Budget
@@ -34,10 +36,11 @@ from pytest_llmeval.records import Metric
 from pytest_llmeval.records import Model
 from pytest_llmeval.records import Progress
 from pytest_llmeval.records import Recorder
+from pytest_llmeval.records import Request
 from pytest_llmeval.results import Columns
 from pytest_llmeval.results import EvalResults
 from pytest_llmeval.rows import RowLog
-from pytest_llmeval.scoring import metric_values
+from pytest_llmeval.scoring import MetricValues
 from pytest_llmeval.text import first_few
 from pytest_llmeval.text import redactor
 
@@ -69,12 +72,13 @@ def evaluate(
     prompt: str | Sequence[Mapping[str, str]] | None = None,
     params: Mapping[str, Any] | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
+    repeats: int = 1,
     settings: Settings | None = None,
 ) -> EvalResults:
     r"""Evaluate a model on a dataset, without a pytest session.
 
-    Costs one model call per example, but for stored predictions. Runs its own event
-    loop in a thread, so that it works in notebooks.
+    Costs one model call per example and repeat, but for stored predictions. Runs its
+    own event loop in a thread, so that it works in notebooks.
 
     Args:
         model: A model string, a callable ``f(prompt: str) -> str`` (sync or async; it
@@ -90,6 +94,7 @@ def evaluate(
         params: ``system`` for the system message, and generation parameters such as
             ``max_tokens`` and ``temperature``.
         columns: Data columns where their names differ from the usual ones.
+        repeats: How often each example is asked; its score is the mean.
         settings: Concurrency, time-outs, stored predictions and the like.
 
     Returns:
@@ -116,6 +121,7 @@ def evaluate(
             prompt=prompt,
             params=params,
             columns=columns,
+            repeats=repeats,
         )
     finally:
         if loaded is not model:
@@ -132,6 +138,7 @@ def run_evaluation(
     prompt: str | Sequence[Mapping[str, str]] | None = None,
     params: Mapping[str, Any] | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
+    repeats: int = 1,
     further_metrics: Iterable[Metric | Callable[..., Any]] = (),
 ) -> EvalResults:
     """Evaluate with what a session shares; see `evaluate` for the arguments."""
@@ -143,44 +150,86 @@ def run_evaluation(
         data, engine.hook, engine.settings, columns=columns, folder=engine.folder
     )
     _check_references(dataset, definitions.values())
-    request = build_request(prompt, params, dataset.columns)
-    log = RowLog(
-        Columns(dataset.ids, [m.name for m in definitions.values() if m.score]),
-        dataset.columns,
-        redactor(),
-        engine.scratch,
-    )
-    with _open_store(engine) as store:
-        asking = Asking(
-            settings=engine.settings,
-            model=model,
-            dataset=dataset,
-            request=request,
-            metrics=definitions,
-            log=log,
-            store=store,
-            budget=engine.budget,
-            progress=engine.progress,
-        )
-        asking.run()
+    request = build_request(prompt, params, dataset.columns, repeats)
+    names = [m.name for m in definitions.values() if m.score]
+    columns_of_rows = Columns(dataset.ids, names, repeats)
+    log = RowLog(columns_of_rows, dataset.columns, redactor(), engine.scratch)
+    evaluation = _Evaluation(engine, model, dataset, request, definitions, log)
+    rows = evaluation.rows()
     confidence = engine.settings.confidence
     baselines = engine.baselines or Baselines(engine.settings)
+    values = MetricValues(
+        definitions, lambda: rows.columns, rows, confidence or USUAL_CONFIDENCE
+    )
+    if isinstance(rows, RowLog):
+        dict(values)  # a corpus metric that raises ends the evaluation
     return EvalResults(
         name=name or dataset.name,
         model=model.ref,
         request=request,
         dataset=dataset,
-        rows=log,
-        values=metric_values(
-            definitions, log.columns, log, confidence or USUAL_CONFIDENCE
-        ),
+        rows=rows,
+        values=values,
         definitions=definitions,
         started_at=started_at,
         duration_s=time.perf_counter() - clock,
         confidence=confidence,
         recorder=engine.recorder,
         find_baseline=partial(baselines.find, engine.hook),
+        source=rows if isinstance(rows, AskedRows) else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluation:
+    """What one evaluation asks and scores, at once or as its gates need it."""
+
+    engine: Engine
+    model: Model
+    dataset: Dataset
+    request: Request
+    metrics: Mapping[str, Metric]
+    log: RowLog
+
+    def rows(self) -> RowLog | AskedRows:
+        """Ask for all rows; with early stop for the first, and then as gates ask.
+
+        Only a recorder closes results that are open, so without one none are.
+        """
+        if not self.engine.settings.early_stop or self.engine.recorder is None:
+            with self._asking(None) as asking:
+                asking.run()
+            return self.log
+        seed = self.dataset.digest
+        order = shuffled(self.dataset.ids, seed)
+        rows = AskedRows(self.log, order, seed, fill=self._fill, finish=self._finish)
+        rows.start()
+        return rows
+
+    def _fill(self, left: Sequence[int], is_enough: Callable[[], bool]) -> None:
+        with self._asking(left) as asking:
+            asking.run(is_enough)
+
+    def _finish(self) -> None:
+        with self._asking([]) as asking:
+            asking.finish()
+
+    @contextmanager
+    def _asking(self, order: Sequence[int] | None) -> Iterator[Asking]:
+        engine = self.engine
+        with _open_store(engine) as store:
+            yield Asking(
+                settings=engine.settings,
+                model=self.model,
+                dataset=self.dataset,
+                request=self.request,
+                metrics=self.metrics,
+                log=self.log,
+                order=order,
+                store=store,
+                budget=engine.budget,
+                progress=engine.progress,
+            )
 
 
 def _check_references(dataset: Dataset, metrics: Iterable[Metric]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 
@@ -18,6 +20,11 @@ from pytest_llmeval.records import is_finite
 from pytest_llmeval.records import is_missing
 from pytest_llmeval.records import is_number
 from pytest_llmeval.records import is_range
+from pytest_llmeval.repeats import PassRate
+from pytest_llmeval.repeats import average
+from pytest_llmeval.repeats import find_metric
+from pytest_llmeval.repeats import parts
+from pytest_llmeval.repeats import pass_scores
 from pytest_llmeval.results import Columns
 
 
@@ -77,38 +84,103 @@ def _problem(raw: object) -> str | None:
     return None if is_finite(raw) else "not_finite"
 
 
-def metric_values(
-    metrics: Mapping[str, Metric],
-    columns: Columns,
-    rows: Sequence[Row],
-    confidence: float,
-) -> dict[str, MetricValue]:
-    """Return each metric over the rows without any error: one denominator for all."""
-    failed = set(columns.failed)
-    good = [at for at in range(len(columns.ids)) if at not in failed]
-    values = {}
-    for name, metric in metrics.items():
-        if metric.aggregate is not None:
-            value, bounds = _aggregate(metric, [rows[at] for at in good]), None
+class MetricValues(Mapping[str, MetricValue]):
+    """Each metric over the examples without any error: one denominator for all.
+
+    Values are computed when they are first read, and again when there are more rows. A
+    name such as ``accuracy/pass@3`` has a value too, though it is not listed.
+
+    Args:
+        metrics: By name.
+        columns: Gives the columns of the rows that are there.
+        rows: Those rows.
+        confidence: Of the intervals.
+    """
+
+    def __init__(
+        self,
+        metrics: Mapping[str, Metric],
+        columns: Callable[[], Columns],
+        rows: Sequence[Row],
+        confidence: float,
+    ) -> None:
+        self._metrics, self._rows, self._confidence = metrics, rows, confidence
+        self._columns = columns
+        self._known: dict[str, MetricValue] = {}
+        self._of: Columns | None = None
+
+    def __len__(self) -> int:
+        return len(self._metrics)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._metrics)
+
+    def __getitem__(self, name: str) -> MetricValue:
+        columns = self._columns()
+        if columns is not self._of:
+            self._of, self._known = columns, {}
+            self._means = average(columns) if columns.repeats > 1 else columns
+            self._good = [
+                at for at in range(len(columns.ids)) if at not in self._means.failed
+            ]
+        if name not in self._known:
+            self._known[name] = self._compute(name, columns)
+        return self._known[name]
+
+    def _compute(self, name: str, columns: Columns) -> MetricValue:
+        metric = find_metric(self._metrics, columns.repeats, name)
+        if metric is None:
+            raise KeyError(name)
+        scores = self._scores(name, columns) if metric.aggregate is None else None
+        if scores is None:
+            value = _aggregate(metric, self._good_rows(columns.repeats))
         else:
-            scores = [columns.scores[name][at] for at in good]
-            value, bounds = stats.mean(scores) if scores else None, metric.range
-            if not (scores and is_range(bounds) and _within(scores, bounds)):
-                bounds = None
-        lower = upper = None
-        if bounds is not None:
-            lower = stats.lower_bound(scores, confidence, *bounds)
-            upper = stats.upper_bound(scores, confidence, *bounds)
-        values[name] = MetricValue(
+            value = stats.mean(scores) if scores else None
+        lower, upper = self._interval(metric, scores, columns)
+        between, within = self._variances(name, columns)
+        return MetricValue(
             name=name,
             value=value,
             lower=lower,
             upper=upper,
-            confidence=None if lower is None else confidence,
-            n=len(good),
-            errors=len(failed),
+            confidence=None if lower is None else self._confidence,
+            n=len(self._good),
+            errors=len(self._means.failed),
+            variance_between=between,
+            variance_within=within,
         )
-    return values
+
+    def _scores(self, name: str, columns: Columns) -> list[float]:
+        rate = PassRate.of(name) if name not in self._metrics else None
+        all_ = pass_scores(columns, rate) if rate else self._means.scores[name]
+        return [all_[at] for at in self._good]
+
+    def _good_rows(self, repeats: int) -> list[Row]:
+        return [
+            self._rows[at * repeats + repeat]
+            for at in self._good
+            for repeat in range(repeats)
+        ]
+
+    def _interval(
+        self, metric: Metric, scores: list[float] | None, columns: Columns
+    ) -> tuple[float | None, float | None]:
+        """Return the bounds; none where rows were added until a gate was decided."""
+        bounds = metric.range
+        if not scores or columns.not_needed or not is_range(bounds):
+            return None, None
+        if not _within(scores, bounds):
+            return None, None
+        lower = stats.lower_bound(scores, self._confidence, *bounds)
+        return lower, stats.upper_bound(scores, self._confidence, *bounds)
+
+    def _variances(
+        self, name: str, columns: Columns
+    ) -> tuple[float, float] | tuple[None, None]:
+        if columns.repeats < 2 or len(self._good) < 2 or name not in columns.scores:
+            return None, None
+        scores = parts(columns.scores[name], columns.repeats)
+        return stats.split_variance([scores[at] for at in self._good])
 
 
 def _aggregate(metric: Metric, rows: Sequence[Row]) -> float | None:

@@ -12,9 +12,11 @@ from dataclasses import asdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from typing import NamedTuple
 
 import pluggy
 
+from pytest_llmeval.asked import AskedRows
 from pytest_llmeval.baselines import Baselines
 from pytest_llmeval.budget import Budget
 from pytest_llmeval.budget import open_budget
@@ -53,6 +55,15 @@ from pytest_llmeval.verdict import manifest_entry
 from pytest_llmeval.verdict import read_manifest
 from pytest_llmeval.verdict import sign
 from pytest_llmeval.verdict import verdict_document
+
+
+class _Evaluated(NamedTuple):
+    results: EvalResults
+    test: str | None
+    began: float
+    """By the performance counter."""
+    child_run_id: str | None
+    """Of the tracked run that the test had open for them."""
 
 
 class RunRecorder:
@@ -100,6 +111,7 @@ class RunRecorder:
         self._refused: dict[str | int, ModelRefused] = {}
         self._baselines = Baselines(settings)
         self._evaluations: list[dict[str, Any]] = []
+        self._open: list[_Evaluated] = []
         self._tracking = RunTracking(
             settings,
             self._hook,
@@ -152,7 +164,7 @@ class RunRecorder:
         **options: Any,
     ) -> EvalResults:
         """Evaluate for the current test; note what cannot be evaluated, and raise."""
-        test = self._evidence.current
+        test, began = self._evidence.current, time.perf_counter()
         engine = Engine(
             settings=self._settings,
             hook=hook,
@@ -172,19 +184,23 @@ class RunRecorder:
                 (test, reason, one_line(error, 500))
             )
             raise
-        except KeyboardInterrupt:
-            self._say("", self._how_to_go_on())
-            raise
-        left_out = results.columns.kinds["budget"]
-        if left_out:
-            self._evidence.over_budget = (
-                f"{left_out} of {len(results.rows)} rows of {results.name} were not "
-                "evaluated"
-            )
-        if self._progress is not None:
-            self._say("", f"  {usage_line(results)}")
-        self._keep(results, test)
+        evaluated = _Evaluated(results, test, began, self._child_run_id)
+        self._child_run_id = None
+        if results.source is None:
+            self._keep(evaluated)
+        else:
+            self._open.append(evaluated)
         return results
+
+    def close_results(self) -> None:
+        """Keep the results that were open for the gates of a test that ends now."""
+        while self._open:
+            evaluated = self._open.pop(0)
+            if evaluated.results.source is not None:
+                evaluated.results.source.close()
+            took_s = time.perf_counter() - evaluated.began
+            results = replace(evaluated.results, duration_s=took_s)
+            self._keep(evaluated._replace(results=results))
 
     def _evaluate(
         self,
@@ -231,11 +247,21 @@ class RunRecorder:
             self._announce("UNPINNED_MODEL", f"{loaded.ref} is not a fixed version")
         return loaded
 
-    def _keep(self, results: EvalResults, test: str | None) -> None:
+    def _keep(self, evaluated: _Evaluated) -> None:
+        """Say what an evaluation took, and write its rows."""
+        results = evaluated.results
+        left_out = results.columns.kinds["budget"]
+        if left_out:
+            self._evidence.over_budget = (
+                f"{left_out} of {len(results.rows)} rows of {results.name} were not "
+                "evaluated"
+            )
+        if self._progress is not None:
+            self._say("", f"  {usage_line(results)}")
         if not self._keeps_run:
             return
         number = len(self._evaluations) + 1
-        rows: RowLog = results.rows  # type: ignore[assignment]  # of run_evaluation
+        rows: RowLog | AskedRows = results.rows  # type: ignore[assignment]  # ours
         try:
             span = self._directory.append_rows(number, rows.lines())
         except OSError as error:
@@ -246,12 +272,11 @@ class RunRecorder:
         self._evaluations.append(
             {
                 **results.summary(),
-                "test": test,
+                "test": evaluated.test,
                 "rows_span": span,
-                "mlflow_run_id": self._child_run_id,
+                "mlflow_run_id": evaluated.child_run_id,
             }
         )
-        self._child_run_id = None
 
     def record(self, decision: Decision) -> Decision:
         """Keep a decision for the current test; safe in threads."""
@@ -311,6 +336,8 @@ class RunRecorder:
         evidence.exit_status = exit_status
         if exit_status in (2, 3) and evidence.stopped is None:
             evidence.stopped = "the run was interrupted before its end"
+        if exit_status == 2 and self._reached[0] < self._reached[1]:
+            self._say("", self._how_to_go_on())
         for _, model in self._models.values():
             model.close()
         if self._is_worker:

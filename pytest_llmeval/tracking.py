@@ -245,6 +245,8 @@ def _numbers(evaluation: Mapping[str, Any]) -> dict[str, float]:
         for name, value in evaluation["metrics"].items()
         for part, number in value.items()
     }
+    stop = evaluation.get("early_stop") or {}
+    numbers |= {f"early_stop/{name}": stop[name] for name in stop if name != "seed"}
     usage = evaluation.get("usage", {}).items()
     numbers |= {f"usage/{name}": number for name, number in usage}
     return {name: number for name, number in numbers.items() if number is not None}

@@ -371,6 +371,16 @@ def verdict_document(
                 default=None,
             ),
         },
+        "early_stops": [
+            {
+                "test": evaluation["test"],
+                "dataset": evaluation["dataset"]["name"],
+                "dataset_digest": evaluation["dataset"]["digest"],
+                **evaluation["early_stop"],
+            }
+            for evaluation in evaluations
+            if evaluation.get("early_stop")
+        ],
         "tries": dict(evidence.rerun),
         "manifest": None
         if manifest is None
@@ -391,7 +401,8 @@ def _evaluation_entry(number: int, evaluation: Mapping[str, Any]) -> dict[str, A
         "dataset_digest": data["digest"],
         "request_digest": params["request_digest"],
         "rows": data["rows"],
-        "early_stopped": evaluation["early_stopped"],
+        "repeats": params.get("repeats", 1),
+        "early_stopped": evaluation["early_stop"] is not None,
         "sources": evaluation["sources"],
     }
 

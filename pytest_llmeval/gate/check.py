@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import get_args
 
+from pytest_llmeval import repeats
 from pytest_llmeval.config import check_confidence
 from pytest_llmeval.config import nearest
 from pytest_llmeval.errors import ConfigurationError
@@ -162,14 +163,16 @@ def _check_error_policy(gate: Gate) -> None:
 
 def find_metric(results: EvalResults, gate: Gate) -> Metric:
     """Return the gate's metric as the evaluation defines it."""
-    if gate.metric not in results.definitions:
+    metric = repeats.find_metric(
+        results.definitions, results.request.repeats, gate.metric
+    )
+    if metric is None:
         known = list(results.definitions)
         raise Undecidable(
             "METRIC_MISSING",
             f"the evaluation has no metric {gate.metric!r}; it has: "
             f"{', '.join(known)}{nearest(str(gate.metric), known)}",
         )
-    metric = results.definitions[gate.metric]
     if gate.kind != "metric" and is_corpus(metric):
         raise Undecidable(
             "UNSUPPORTED",

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pytest_llmeval import stats
 from pytest_llmeval.errors import BaselineError
+from pytest_llmeval.errors import MetricError
 from pytest_llmeval.gate.check import Undecidable
 from pytest_llmeval.gate.check import check_bar
 from pytest_llmeval.gate.check import check_gate
@@ -19,6 +20,7 @@ from pytest_llmeval.gate.check import find_metric
 from pytest_llmeval.gate.check import score_range
 from pytest_llmeval.gate.decide import check_latency
 from pytest_llmeval.gate.decide import decide_interval
+from pytest_llmeval.gate.decide import refuse
 from pytest_llmeval.gate.decide import settle
 from pytest_llmeval.gate.select import Bounds
 from pytest_llmeval.gate.select import apply_error_policy
@@ -30,6 +32,7 @@ from pytest_llmeval.records import Decision
 from pytest_llmeval.records import Flip
 from pytest_llmeval.records import Gate
 from pytest_llmeval.records import Metric
+from pytest_llmeval.repeats import by_example
 from pytest_llmeval.results import Baseline
 from pytest_llmeval.results import EvalResults
 from pytest_llmeval.text import first_few
@@ -54,7 +57,13 @@ def decide_change(
         gate: A gate on a change.
         find: Gives the baseline, or raises BaselineError.
     """
-    return settle(results, gate, lambda blank: _decide(results, gate, blank, find))
+    if results.source is not None:
+        results.source.begin()
+    try:
+        examples = by_example(results, gate.metric)
+    except MetricError as error:
+        return refuse(by_example(results), gate, error)
+    return settle(examples, gate, lambda blank: _decide(examples, gate, blank, find))
 
 
 def _decide(

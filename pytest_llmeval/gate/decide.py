@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_llmeval import stats
+from pytest_llmeval.errors import LLMEvalError
 from pytest_llmeval.gate.check import Undecidable
 from pytest_llmeval.gate.check import check_bar
 from pytest_llmeval.gate.check import check_gate
@@ -21,10 +22,13 @@ from pytest_llmeval.gate.check import score_range
 from pytest_llmeval.gate.corpus import corpus_interval
 from pytest_llmeval.gate.corpus import corpus_value
 from pytest_llmeval.gate.corpus import rows_for_corpus
+from pytest_llmeval.gate.early import ask_for
+from pytest_llmeval.gate.early import decide_early
 from pytest_llmeval.gate.select import Bounds
 from pytest_llmeval.gate.select import Kept
 from pytest_llmeval.gate.select import apply_error_policy
 from pytest_llmeval.gate.select import check_range
+from pytest_llmeval.gate.select import check_row_count
 from pytest_llmeval.gate.select import find_clusters
 from pytest_llmeval.gate.select import find_slices
 from pytest_llmeval.gate.select import select_rows
@@ -33,6 +37,8 @@ from pytest_llmeval.records import Gate
 from pytest_llmeval.records import Metric
 from pytest_llmeval.records import Op
 from pytest_llmeval.records import WorstRow
+from pytest_llmeval.repeats import by_example
+from pytest_llmeval.repeats import rows_of
 from pytest_llmeval.results import EvalResults
 
 
@@ -55,7 +61,33 @@ def decide_gate(results: EvalResults, gate: Gate) -> Decision:
     Never raises for anything about the gate or the data: what is wrong comes back as a
     decision with status ``error``, so that it is recorded like any other.
     """
-    return settle(results, gate, lambda blank: _decide(results, gate, blank))
+    try:
+        test = ask_for(results, gate)
+        examples = by_example(results, gate.metric)
+    except (Undecidable, LLMEvalError) as error:
+        return refuse(by_example(results), gate, error)
+    if test is None:
+        return settle(examples, gate, lambda blank: _decide(examples, gate, blank))
+    found = test
+    return settle(
+        examples, gate, lambda blank: _decide_early(examples, gate, blank, found)
+    )
+
+
+def _decide_early(
+    results: EvalResults, gate: Gate, blank: Decision, test: stats.BettingTest
+) -> Decision:
+    decision, kept, bounds = decide_early(results, gate, blank, test)
+    check_latency(results, kept.positions, find_metric(results, gate))
+    if decision.status == "pass":
+        return decision
+    return replace(decision, worst=_worst(results, kept, gate.op, bounds))
+
+
+def refuse(results: EvalResults, gate: Gate, error: Exception) -> Decision:
+    """Return the decision on a gate that cannot be decided."""
+    reason = getattr(error, "reason", "CONFIGURATION")
+    return replace(_blank(results, gate), reason=reason, detail=str(error))
 
 
 def decide_slices(results: EvalResults, gate: Gate, by: str) -> tuple[Decision, ...]:
@@ -71,9 +103,12 @@ def decide_slices(results: EvalResults, gate: Gate, by: str) -> tuple[Decision, 
         error, when a row has no value or there are no rows.
     """
     try:
+        if results.source is not None:  # a slice takes all rows
+            results.source.ask()
+        results = by_example(results, gate.metric)
         slices = find_slices(results, by).values()
-    except Undecidable as error:
-        return (replace(_blank(results, gate), reason=error.reason, detail=str(error)),)
+    except (Undecidable, LLMEvalError) as error:
+        return (refuse(by_example(results), gate, error),)
     return tuple(
         _decide_slice(results, replace(gate, where={by: value}), positions)
         for value, positions in slices
@@ -94,7 +129,7 @@ def settle(
     try:
         return take(blank)
     except Undecidable as error:
-        return replace(blank, reason=error.reason, detail=str(error))
+        return refuse(results, gate, error)
 
 
 def _blank(results: EvalResults, gate: Gate) -> Decision:
@@ -109,6 +144,7 @@ def _blank(results: EvalResults, gate: Gate) -> Decision:
         dataset_digest=results.dataset.digest,
         rows=len(results.dataset.ids),
         errors=len(results.columns.failed),
+        repeats=results.request.repeats,
         request_digest=results.request.digest,
     )
 
@@ -123,10 +159,7 @@ def _decide(
     metric = find_metric(results, gate)
     if positions is None:
         positions = select_rows(results, gate)
-    if gate.min_rows is not None and len(positions) < gate.min_rows:
-        raise Undecidable(
-            "TOO_FEW_ROWS", f"{len(positions)} rows, and min_rows={gate.min_rows}"
-        )
+    check_row_count(gate, len(positions))
     check_latency(results, positions, metric)
     bounds = score_range(gate, metric)
     check_bar(gate, bounds)
@@ -238,13 +271,15 @@ def _decide_corpus(
             f"the value of {metric.name} does not depend on cluster=; give a "
             "confidence, or leave it out",
         )
-    rows = [results.rows[at] for at in kept.positions]
+    rows = [row for at in kept.positions for row in rows_of(results, at)]
     blank = replace(blank, value=corpus_value(metric, rows))
     if gate.confidence is None:
         return _decide_point(gate, blank)
-    units = [[index] for index in range(len(rows))]
+    size = len(rows) // len(kept.positions)  # the repeats of an example are one unit
+    units = [list(range(at, at + size)) for at in range(0, len(rows), size)]
     if gate.cluster is not None:
-        units = find_clusters(results, kept.positions, gate.cluster)
+        clusters = find_clusters(results, kept.positions, gate.cluster)
+        units = [[row for one in cluster for row in units[one]] for cluster in clusters]
     found = corpus_interval(metric, rows, units, gate.confidence)
     blank = replace(
         blank, n=len(units), method="bca", seed=found.seed, detail=found.problem

@@ -118,7 +118,14 @@ def _evidence(decision: Decision) -> str:
         parts.append(f"{shown}, needed {_decided(decision).op} {gate.quantile:g}")
     parts += _bounds(decision)
     unit = f" {gate.cluster} clusters" if gate.cluster else ""
-    parts.append(f"n={decision.n}{unit}")
+    if decision.method == "betting":
+        percent = f"{100 * (gate.confidence or 0.0):g} %"
+        counted = f"{decision.n} of {decision.rows} rows"
+        parts.append(f"betting test at {percent} on {counted}")
+    else:
+        parts.append(f"n={decision.n}{unit}")
+    if decision.repeats > 1:
+        parts.append(f"{decision.repeats} repeats")
     if decision.row_mean is not None:
         parts.append(f"row mean {number(decision.row_mean)}")
     if decision.errors:
@@ -158,6 +165,11 @@ def _bounds(decision: Decision) -> Iterator[str]:
 
 def _advice(decision: Decision) -> str:
     gate, needed, decided = decision.gate, decision.rows_needed, _decided(decision)
+    if decision.method == "betting":
+        return (
+            "all rows were asked, and the test that may stop early needs more; add "
+            "rows, because another test on these would be a second try"
+        )
     if needed is None:
         return (
             "the value is so close to the bar that not even a million rows like these "

@@ -31,6 +31,12 @@ class Kept(NamedTuple):
     scores: Sequence[float]
 
 
+def check_row_count(gate: Gate, rows: int) -> None:
+    """Refuse fewer rows than the gate asks for."""
+    if gate.min_rows is not None and rows < gate.min_rows:
+        raise Undecidable("TOO_FEW_ROWS", f"{rows} rows, and min_rows={gate.min_rows}")
+
+
 def select_rows(results: EvalResults, gate: Gate) -> Sequence[int]:
     """Return the positions of the rows that the gate is about."""
     check_ids(results)

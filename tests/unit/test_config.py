@@ -80,6 +80,15 @@ def test_a_flag_is_on_only_when_given():
 
 
 @pytest.mark.parametrize(
+    ("word", "expected"), [("true", True), ("1", True), ("Off", False), ("no", False)]
+)
+def test_a_flag_in_the_ini_file_says_true_or_false(word, expected):
+    assert build(ini={"llmeval_early_stop": word}).early_stop is expected
+    given = build({"--llmeval-early-stop": True}, {"llmeval_early_stop": word})
+    assert given.early_stop is True
+
+
+@pytest.mark.parametrize(
     ("options", "ini", "message"),
     [
         (
@@ -87,6 +96,11 @@ def test_a_flag_is_on_only_when_given():
             {},
             "--llmeval-cache = 'refesh' is not one of: on, off, refresh, only; "
             "did you mean 'refresh'?",
+        ),
+        (
+            {},
+            {"llmeval_early_stop": "maybe"},
+            "llmeval_early_stop = 'maybe' is neither true nor false",
         ),
         (
             {},

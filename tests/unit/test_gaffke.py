@@ -293,8 +293,8 @@ def test_mean_is_correctly_rounded():
     ("right", "n"), [(9_999, 9_999), (9_999, 10_000), (10**6, 10**6)]
 )
 def test_almost_all_right_of_many_rows_is_no_division_by_zero(right, n):
-    counts = [n - right, right]
-    found = lower_bound([0.0, 1.0], 0.95, 0.0, 1.0, counts=counts)
+    scores, counts = ([0.0, 1.0], [n - right, right]) if right < n else ([1.0], [n])
+    found = lower_bound(scores, 0.95, 0.0, 1.0, counts=counts)
 
     exact = binomtest(right, n, alternative="greater").proportion_ci(0.95).low
     assert found == pytest.approx(exact, abs=1e-9)

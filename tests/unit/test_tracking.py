@@ -38,6 +38,7 @@ EVALUATION = {
     "metrics": {"rouge1": {"value": 0.5, "lower": None, "upper": None, "n": 2}},
     "params": {"model": "http://user:pw@host/v1", "prompt": None},
     "usage": {"requests": 3, "cost_usd": None, "latency_p50_ms": 12.5},
+    "early_stop": {"seed": "sha256:00", "asked": 2, "not_needed": 5},
 }
 
 
@@ -115,6 +116,8 @@ def test_tracker_gets_what_is_written_down(track, notebook, directory):
     assert evaluation["metrics"] == {
         "rouge1": 0.5,
         "rouge1/n": 2,
+        "early_stop/asked": 2,
+        "early_stop/not_needed": 5,
         "usage/requests": 3,
         "usage/latency_p50_ms": 12.5,
     }

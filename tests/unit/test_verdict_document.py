@@ -46,7 +46,7 @@ def document(decision=PASSED):
                 "name": "qa",
                 "test": "t.py::a",
                 "params": {"model": "models:/qa/3", "request_digest": "sha256:r"},
-                "early_stopped": False,
+                "early_stop": None,
                 "sources": {"rouge1": "Lin 2004"},
             }
             for cached, oldest in [(0, None), (3, 50.0), (2, 40.0)]
@@ -73,6 +73,7 @@ def test_the_verdict_binds_model_gates_data_manifest_and_commit():
         "dataset_digest": "sha256:d",
         "request_digest": "sha256:r",
         "rows": 200,
+        "repeats": 1,
         "early_stopped": False,
         "sources": {"rouge1": "Lin 2004"},
     }

@@ -1,4 +1,4 @@
-"""MLflow: registered models, tracked runs, registry aliases.
+"""MLflow: registered models, scorers, tracked runs, registry aliases.
 
 Importing MLflow and opening its store costs several CPU seconds; nothing here does so
 before a hook needs it.
@@ -6,15 +6,19 @@ before a hook needs it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from pytest_llmeval.backends.mlflow.baseline import find_baseline
 from pytest_llmeval.backends.mlflow.connection import connect
 from pytest_llmeval.backends.mlflow.model import MlflowModel
 from pytest_llmeval.backends.mlflow.model import resolve
 from pytest_llmeval.backends.mlflow.registry import RegistryTarget
+from pytest_llmeval.backends.mlflow.scorer import metric_of
 from pytest_llmeval.backends.mlflow.tracker import MlflowTracker
 from pytest_llmeval.config import Settings
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.hooks import hookimpl
+from pytest_llmeval.records import Metric
 from pytest_llmeval.records import ModelRef
 from pytest_llmeval.records import StoredRun
 
@@ -38,6 +42,12 @@ def pytest_llmeval_baseline(
         return None
     client = connect(settings.tracking_uri, settings.home)
     return find_baseline(client, name, model, settings.home)
+
+
+@hookimpl(trylast=True)
+def pytest_llmeval_metric(item: Any) -> Metric | None:
+    """Take MLflow's GenAI scorers as metrics."""
+    return metric_of(item)
 
 
 @hookimpl(trylast=True)
