@@ -206,3 +206,15 @@ def test_an_interrupt_says_how_to_go_on_and_the_next_run_does(large, model_serve
     assert "of 400 rows; their replies are stored: the same command goes on" in output
     assert large.run("evals", *STOP[2:]).ret == 0
     assert model_server.repeated <= CONCURRENCY
+
+
+def test_workers_that_gate_the_same_rows_ask_each_once_and_stop(large, model_server):
+    test = (large.path / "evals" / "test_qa.py").read_text(encoding="utf-8")
+    large.write("evals/test_again.py", test)
+
+    done = large.run(*STOP, "-n", "2")
+
+    done.assert_outcomes(passed=2)
+    assert model_server.repeated == 0
+    assert model_server.most_in_flight <= CONCURRENCY
+    assert len(model_server.requests) < 100
