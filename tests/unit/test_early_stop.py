@@ -11,8 +11,10 @@ import pytest
 
 from pytest_llmeval import CallableModel
 from pytest_llmeval import Metric
+from pytest_llmeval import decide
+from pytest_llmeval import decide_each_slice
+from pytest_llmeval import decide_no_regression
 from pytest_llmeval.asked import shuffled
-from pytest_llmeval.assertions import decide
 from pytest_llmeval.config import Settings
 from pytest_llmeval.datasets import in_order
 from pytest_llmeval.errors import ModelError
@@ -434,3 +436,21 @@ def test_examples_come_in_any_order_from_a_source_that_is_read_in_parts(load):
 
     assert [at for at, _ in found] == order
     assert [example.id for _, example in found] == [f"r{at}" for at in order]
+
+
+def test_a_change_is_no_gate_for_rows_that_stopped_early(open_results):
+    results = open_results([1.0] * 500)
+    assert decide(results, "unit", ">=", 0.9, confidence=0.95).status == "pass"
+
+    for sides in ((results, results), (open_results([1.0] * 500), results)):
+        decision = decide_no_regression(*sides, "unit", max_drop=0.1)
+        assert decision.reason == "EARLY_STOPPED"
+
+
+def test_each_slice_takes_all_rows(open_results):
+    results = open_results([1.0] * 60, columns={"topic": ["a", "b"] * 30})
+
+    decisions = decide_each_slice(results, "unit", ">=", 0.8, by="topic")
+
+    assert [(one.n, one.method) for one in decisions] == [(30, "point")] * 2
+    assert results.columns.not_needed == 0

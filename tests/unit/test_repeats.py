@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmeval import Metric
-from pytest_llmeval.assertions import decide
+from pytest_llmeval import decide
 from pytest_llmeval.config import Settings
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.errors import MetricError

@@ -14,7 +14,7 @@ from mlflow.genai.scorers import RetrievalGroundedness
 from mlflow.genai.scorers import Scorer
 from mlflow.genai.scorers import scorer
 
-from pytest_llmeval.assertions import decide
+from pytest_llmeval import decide
 from pytest_llmeval.errors import MetricError
 from pytest_llmeval.metrics import find_metrics
 
@@ -181,7 +181,9 @@ def of_session(session):
 
 
 @pytest.mark.parametrize(
-    "item", [of_trace, of_session, RetrievalGroundedness()], ids=lambda scorer: scorer.name
+    "item",
+    [of_trace, of_session, RetrievalGroundedness()],
+    ids=lambda scorer: scorer.name,
 )
 def test_scorers_of_traces_and_sessions_are_refused(hook, item):
     with pytest.raises(MetricError) as caught:
