@@ -1,0 +1,24 @@
+"""What the commands share: their output, and the arguments they have in common."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TextIO
+from typing import TypeAlias
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_directory(command: argparse.ArgumentParser, text: str) -> None:
+    """Add ``--dir``, by default ``.llmeval``; the text says what the folder holds."""
+    command.add_argument(
+        "--dir", type=Path, default=Path(".llmeval"), metavar="DIR", help=text
+    )
+
+
+def say(line: str, stream: TextIO | None = None) -> None:
+    """Print a line to the stream, or to standard output as it is at the call."""
+    print(line, file=stream or sys.stdout)
