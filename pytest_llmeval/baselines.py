@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import threading
 import weakref
 from array import array
 from collections.abc import Mapping
@@ -97,8 +99,9 @@ def _choose(run: StoredRun, results: EvalResults) -> Mapping[str, Any]:
             f"{run.origin} has no evaluation named {one_line(results.name)}; it has: "
             f"{first_few(one['name'] for one in known)}",
         )
+    candidates = _of_model(run, named)
     digest = results.dataset.digest
-    same = [one for one in named if one["dataset_digest"] == digest] or named
+    same = [one for one in candidates if one["dataset_digest"] == digest] or candidates
     digest = results.request.digest
     alike = [one for one in same if one["request_digest"] == digest] or same
     if len({one["request_digest"] for one in alike}) > 1:
@@ -111,9 +114,24 @@ def _choose(run: StoredRun, results: EvalResults) -> Mapping[str, Any]:
     return alike[-1]
 
 
+def _of_model(
+    run: StoredRun, named: Sequence[Mapping[str, Any]]
+) -> Sequence[Mapping[str, Any]]:
+    """Return the evaluations of the one model that the baseline stands for."""
+    models = {one["model"] for one in named}
+    wanted = run.model or next(iter(models))
+    if wanted in models and (run.model or len(models) == 1):
+        return [one for one in named if one["model"] == wanted]
+    raise BaselineError(
+        "BASELINE_UNUSABLE",
+        f"{run.origin} evaluated {first_few(sorted(models))} under this name, and "
+        f"{run.model or 'one model'} is needed; tell them apart with evaluate(name=…)",
+    )
+
+
 def _read(run: StoredRun, evaluation: Mapping[str, Any]) -> Baseline:
-    number, repeats = evaluation["number"], evaluation["repeats"]
     try:
+        number, repeats = evaluation["number"], evaluation["repeats"]
         file = run.open_rows(number)
         rows = StoredRows(file, number, evaluation["sources"], repeats)
     except Exception as error:  # of a file, a network, a plugin
@@ -127,6 +145,12 @@ def _read(run: StoredRun, evaluation: Mapping[str, Any]) -> Baseline:
         raise BaselineError(
             "BASELINE_UNUSABLE",
             f"{run.origin} says that it has {expected} rows, and {len(rows)} are there",
+        )
+    if rows.digest != evaluation["rows_digest"]:
+        raise BaselineError(
+            "BASELINE_UNUSABLE",
+            f"the rows of {run.origin} are not those that its verdict is about: "
+            "somebody changed one or the other; evaluate it again",
         )
     columns = average(rows.columns)
     return Baseline(
@@ -154,18 +178,23 @@ class StoredRows(Sequence[Row]):
     def __init__(
         self, file: BinaryIO, evaluation: int, metrics: Sequence[str], repeats: int = 1
     ) -> None:
-        self._file = file
+        self._file, self._lock = file, threading.Lock()
         weakref.finalize(self, file.close)
         self._starts = array("q")
         head, start = b'{"evaluation": %d, ' % evaluation, 0
+        digest = hashlib.sha256()
         for line in file:
             if line.startswith(head):
                 self._starts.append(start)
+                digest.update(line)
             start += len(line)
+        self.digest = f"sha256:{digest.hexdigest()}"
         ids = [""] * (len(self._starts) // repeats)
         self.columns = Columns(ids, metrics, repeats)
         """Scores and numbers of the rows."""
         for position, row in enumerate(self):
+            if row.repeat != position % repeats:
+                raise ValueError(f"line {position + 1} is not the next repeat")
             ids[position // repeats] = row.example.id
             self.columns.note(position, row)
 
@@ -181,5 +210,7 @@ class StoredRows(Sequence[Row]):
     def __getitem__(self, position: int | slice) -> Row | list[Row]:
         if isinstance(position, slice):
             return [self[at] for at in range(*position.indices(len(self)))]
-        self._file.seek(self._starts[position])
-        return read_row(json.loads(self._file.readline()))
+        with self._lock:  # gates may be decided in threads
+            self._file.seek(self._starts[position])
+            line = self._file.readline()
+        return read_row(json.loads(line))

@@ -159,6 +159,11 @@ def _decide_change(
 
 
 def _find(results: EvalResults, baseline: object) -> Baseline:
+    if baseline is results:
+        raise BaselineError(
+            "BASELINE_UNUSABLE",
+            "the baseline is the evaluation itself; give another one, or a name",
+        )
     if isinstance(baseline, EvalResults):
         return by_example(baseline).as_baseline()
     if isinstance(baseline, bool) or not isinstance(baseline, (str, int, PurePath)):
@@ -201,4 +206,6 @@ def _level(results: EvalResults, op: Op, confidence: Confidence) -> float | None
 
 
 def _given_level(confidence: Confidence) -> float | None:
-    return None if confidence == "point" else confidence
+    if isinstance(confidence, str) and confidence == "point":
+        return None
+    return confidence

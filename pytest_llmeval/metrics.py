@@ -17,6 +17,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from typing import Literal
 
@@ -25,6 +26,7 @@ import pluggy
 from pytest_llmeval.config import nearest
 from pytest_llmeval.errors import MetricError
 from pytest_llmeval.errors import optional
+from pytest_llmeval.fingerprint import digest_code
 from pytest_llmeval.records import Example
 from pytest_llmeval.records import Metric
 from pytest_llmeval.records import Prediction
@@ -398,7 +400,7 @@ def as_metric(item: Metric | Callable[..., Any]) -> Metric:
     if isinstance(item, Metric):
         if item.score is None and item.aggregate is None:
             raise MetricError(f"metric {item.name!r} has neither score nor aggregate")
-        return item
+        return item if item.source else replace(item, source=_source(item))
     name = getattr(item, "__name__", type(item).__name__)
     if not callable(item) or not name.isidentifier():
         raise MetricError(
@@ -417,5 +419,16 @@ def as_metric(item: Metric | Callable[..., Any]) -> Metric:
         name=name,
         score=score,
         range=UNIT if returns in (bool, "bool") else None,
-        source=f"{getattr(item, '__module__', '?')}.{name}",
+        source=_source_of(item, f"{getattr(item, '__module__', '?')}.{name}"),
     )
+
+
+def _source(metric: Metric) -> str:
+    """Return what a metric of the user's computes, where it does not say so itself."""
+    function = metric.score or metric.aggregate
+    return _source_of(function, getattr(function, "__qualname__", "?"))
+
+
+def _source_of(function: object, name: str) -> str:
+    digest = digest_code(function)
+    return name if digest is None else f"{name} {digest[:19]}"

@@ -22,6 +22,7 @@ from pytest_llmeval.config import nearest
 from pytest_llmeval.errors import CallError
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.errors import ModelError
+from pytest_llmeval.fingerprint import code_parts
 from pytest_llmeval.records import Ask
 from pytest_llmeval.records import Dataset
 from pytest_llmeval.records import Example
@@ -174,18 +175,10 @@ def _fingerprint(function: object) -> str:
             for cell in cells
         ]
         defaults = getattr(function, "__defaults__", None)
-        text = repr((_code_parts(code), defaults, values))
+        text = repr((code_parts(code), defaults, values))
         if " at 0x" not in text:
             return digest_of(text)
     return f"{os.getpid()}-{id(function)}"
-
-
-def _code_parts(code: CodeType) -> tuple[object, ...]:
-    constants = [
-        _code_parts(item) if isinstance(item, CodeType) else item
-        for item in code.co_consts
-    ]
-    return (code.co_code, code.co_names, constants)
 
 
 PLACE = re.compile(r"\{\{|\}\}|\{(\w+)\}")

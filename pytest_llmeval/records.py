@@ -105,7 +105,9 @@ def is_range(bounds: object) -> TypeGuard[tuple[float, float]]:
     if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
         return False
     low, high = bounds
-    return is_finite(low) and is_finite(high) and bool(low < high)
+    if not (is_finite(low) and is_finite(high)):
+        return False
+    return bool(low < high) and math.isfinite(float(high) - float(low))
 
 
 def digest_of(value: object) -> str:
@@ -528,15 +530,15 @@ class Decision:
             "reason": self.reason,
         }
         options = {
-            "kind": _text(gate.kind) if gate.kind != "metric" else None,
+            "kind": _unless(gate.kind, "metric"),
             "baseline": gate.baseline,
-            "missing": _text(gate.missing) if gate.missing != "error" else None,
+            "missing": _unless(gate.missing, "error"),
             "quantile": plain(gate.quantile),
-            "where": plain(gate.where) if gate.where else None,
-            "bounds": plain(gate.bounds) if gate.bounds else None,
+            "where": plain(gate.where) or None,
+            "bounds": plain(gate.bounds) or None,
             "cluster": _text(gate.cluster) if gate.cluster is not None else None,
             "min_rows": plain(gate.min_rows),
-            "on_error": _text(gate.on_error) if gate.on_error != "fail" else None,
+            "on_error": _unless(gate.on_error, "fail"),
             "max_error_rate": plain(gate.max_error_rate),
             "decision_at_worst": self.at_worst,
             "share": self.share,
@@ -546,6 +548,12 @@ class Decision:
         }
         given = {key: value for key, value in options.items() if value is not None}
         return entry | given
+
+
+def _unless(value: object, usual: str) -> str | None:
+    """Return a value as text, or None when it is the usual one."""
+    text = _text(value)  # compared as text, because it may be anything
+    return None if text == usual else text
 
 
 def _text(value: object) -> str:
@@ -584,6 +592,8 @@ class StoredRun:
     number in the run, from 1."""
     origin: str
     """Where it was found, for people."""
+    model: str | None = None
+    """The model version that it has to be of; None where a run itself was named."""
 
 
 class Model(Protocol):

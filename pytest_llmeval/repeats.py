@@ -68,10 +68,18 @@ class ExampleRows(Sequence[Row]):
         rows: The rows of all repeats.
         columns: Those of the examples, from `by_example`.
         repeats: Rows of each example.
+        answers: The columns of `rows`, where they are needed.
     """
 
-    def __init__(self, rows: Sequence[Row], columns: Columns, repeats: int) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        columns: Columns,
+        repeats: int,
+        answers: Columns | None = None,
+    ) -> None:
         self._rows, self.columns, self._repeats = rows, columns, repeats
+        self._answers = answers
 
     def __len__(self) -> int:
         return len(self.columns.ids)
@@ -100,6 +108,13 @@ class ExampleRows(Sequence[Row]):
             errors=errors,
         )
 
+    def answers(self, metric: str, at: int) -> Sequence[float]:
+        """Return the scores of one example's answers; a pass rate has one for all."""
+        if self._answers is None or metric not in self._answers.scores:
+            return [self.columns.scores[metric][at]]
+        start = at * self._repeats
+        return self._answers.scores[metric][start : start + self._repeats]
+
     def repeats_of(self, at: int) -> Sequence[Row]:
         """Return the rows of one example."""
         start = at * self._repeats
@@ -124,7 +139,7 @@ def by_example(results: EvalResults, metric: str | None = None) -> EvalResults:
     if rate is not None and found is not None:
         columns.scores[rate.name] = pass_scores(results.columns, rate)
         definitions[rate.name] = found
-    rows = ExampleRows(results.rows, columns, repeats)
+    rows = ExampleRows(results.rows, columns, repeats, results.columns)
     return replace(results, rows=rows, definitions=definitions)
 
 
@@ -148,6 +163,11 @@ def find_metric(
     metric = definitions[rate.metric]
     if metric.score is None or metric.aggregate is not None:
         raise MetricError(f"{name} needs scores of rows, and {metric.name} has none")
+    if tuple(metric.range or (0, 1)) != (0, 1) or not metric.higher_is_better:
+        raise MetricError(
+            f"{name} counts right answers, and {metric.name} has the range "
+            f"{metric.range!r} or is better when it is lower; gate on it itself instead"
+        )
     if rate.answers > repeats:
         raise MetricError(
             f"{name} needs {rate.answers} answers to each example, and there are "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 import weakref
 from array import array
 from collections.abc import Callable
@@ -63,6 +64,7 @@ class RowLog(Sequence[Row]):
             # Without a buffer, because one that a full disk did not take stays in it.
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # lives as long as this
         weakref.finalize(self, self._file.close)
+        self._lock = threading.Lock()  # gates may be decided in threads
         rows = len(columns.ids) * columns.repeats
         self._starts = array("q", [-1]) * rows
         self._sizes = array("q", [0]) * rows
@@ -80,7 +82,7 @@ class RowLog(Sequence[Row]):
         if self.columns.repeats > 1:
             entry["repeat"] = position % self.columns.repeats
         line = json.dumps(_redacted(entry, self._redact)).encode() + b"\n"
-        with self._naming_folder():
+        with self._lock, self._naming_folder():
             self._file.seek(self._end)  # rows may have been read since
             rest = memoryview(line)
             while rest:
@@ -125,8 +127,9 @@ class RowLog(Sequence[Row]):
 
     def line(self, position: int) -> bytes:
         """Return the row at a position as a line of JSON."""
-        self._file.seek(self._starts[position])
-        return self._file.read(self._sizes[position])
+        with self._lock:
+            self._file.seek(self._starts[position])
+            return self._file.read(self._sizes[position])
 
     def _entry(self, row: Row) -> dict[str, Any]:
         example, prediction, reply = row.example, row.prediction, row.prediction.reply

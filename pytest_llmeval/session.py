@@ -263,7 +263,7 @@ class RunRecorder:
         number = len(self._evaluations) + 1
         rows: RowLog | AskedRows = results.rows  # type: ignore[assignment]  # ours
         try:
-            span = self._directory.append_rows(number, rows.lines())
+            written = self._directory.append_rows(number, rows.lines())
         except OSError as error:
             raise ConfigurationError(
                 f"cannot write {self._directory.results}: {error}; the answers are in "
@@ -273,7 +273,8 @@ class RunRecorder:
             {
                 **results.summary(),
                 "test": evaluated.test,
-                "rows_span": span,
+                "rows_span": written.span,
+                "rows_digest": written.digest,
                 "mlflow_run_id": evaluated.child_run_id,
             }
         )

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from typing import NamedTuple
 
 from pytest_llmeval.errors import BaselineError
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.records import StoredRun
 from pytest_llmeval.text import redact
+
+
+class AppendedRows(NamedTuple):
+    """Where rows stand in ``results.jsonl``, and what they are."""
+
+    span: tuple[int, int]
+    """The first byte, and the one after the last."""
+    digest: str
 
 
 class RunDirectory:
@@ -56,18 +66,22 @@ class RunDirectory:
         text = json.dumps(_redacted(document), indent=2, allow_nan=False)
         _replace(path, text + "\n")
 
-    def append_rows(self, evaluation: int, lines: Iterable[bytes]) -> tuple[int, int]:
-        """Append rows to ``results.jsonl``; return the first byte and the one after.
+    def append_rows(self, evaluation: int, lines: Iterable[bytes]) -> AppendedRows:
+        """Append rows to ``results.jsonl``.
 
         Args:
             evaluation: Its number in the run; added to each row.
             lines: One JSON object each, secrets taken out.
         """
         with self.results.open("ab") as file:
-            start = file.tell()
+            start, digest = file.tell(), hashlib.sha256()
             head = b'{"evaluation": %d, ' % evaluation
-            file.writelines(head + line[1:] for line in lines)
-            return start, file.tell()
+            for line in lines:
+                whole = head + line[1:]
+                digest.update(whole)
+                file.write(whole)
+            span = start, file.tell()
+        return AppendedRows(span, f"sha256:{digest.hexdigest()}")
 
 
 def find_run(home: Path, run_id: str) -> StoredRun | None:

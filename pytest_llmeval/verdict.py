@@ -402,6 +402,7 @@ def _evaluation_entry(number: int, evaluation: Mapping[str, Any]) -> dict[str, A
         "request_digest": params["request_digest"],
         "rows": data["rows"],
         "repeats": params.get("repeats", 1),
+        "rows_digest": evaluation["rows_digest"],
         "early_stopped": evaluation["early_stop"] is not None,
         "sources": evaluation["sources"],
     }

@@ -33,14 +33,16 @@ class CorpusInterval(NamedTuple):
     seed: int | None = None
 
 
-def corpus_value(metric: Metric, rows: Sequence[Row]) -> float:
+def corpus_value(
+    metric: Metric, rows: Sequence[Row], bounds: tuple[float, float] | None
+) -> float:
     """Return the metric over rows, once it is known to be a number in its range."""
     value = _aggregate(metric, rows)
-    if metric.range and not metric.range[0] <= value <= metric.range[1]:
+    if bounds and not bounds[0] <= value <= bounds[1]:
         raise Undecidable(
             "OUT_OF_RANGE",
-            f"{metric.name} is {value!r}, outside its range {metric.range[0]:g} to "
-            f"{metric.range[1]:g}",
+            f"{metric.name} is {value!r}, outside its range {bounds[0]:g} to "
+            f"{bounds[1]:g}",
         )
     return value
 

@@ -37,6 +37,7 @@ from pytest_llmeval.records import Gate
 from pytest_llmeval.records import Metric
 from pytest_llmeval.records import Op
 from pytest_llmeval.records import WorstRow
+from pytest_llmeval.repeats import ExampleRows
 from pytest_llmeval.repeats import by_example
 from pytest_llmeval.repeats import rows_of
 from pytest_llmeval.results import EvalResults
@@ -64,7 +65,7 @@ def decide_gate(results: EvalResults, gate: Gate) -> Decision:
     try:
         test = ask_for(results, gate)
         examples = by_example(results, gate.metric)
-    except (Undecidable, LLMEvalError) as error:
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is recorded
         return refuse(by_example(results), gate, error)
     if test is None:
         return settle(examples, gate, lambda blank: _decide(examples, gate, blank))
@@ -86,8 +87,10 @@ def _decide_early(
 
 def refuse(results: EvalResults, gate: Gate, error: Exception) -> Decision:
     """Return the decision on a gate that cannot be decided."""
-    reason = getattr(error, "reason", "CONFIGURATION")
-    return replace(_blank(results, gate), reason=reason, detail=str(error))
+    known = isinstance(error, (Undecidable, LLMEvalError))
+    reason = getattr(error, "reason", "CONFIGURATION") if known else "GATE_ERROR"
+    detail = str(error) if known else f"{type(error).__name__}: {error}"
+    return replace(_blank(results, gate), reason=reason, detail=detail)
 
 
 def decide_slices(results: EvalResults, gate: Gate, by: str) -> tuple[Decision, ...]:
@@ -107,7 +110,7 @@ def decide_slices(results: EvalResults, gate: Gate, by: str) -> tuple[Decision, 
             results.source.ask()
         results = by_example(results, gate.metric)
         slices = find_slices(results, by).values()
-    except (Undecidable, LLMEvalError) as error:
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is recorded
         return (refuse(by_example(results), gate, error),)
     return tuple(
         _decide_slice(results, replace(gate, where={by: value}), positions)
@@ -128,7 +131,7 @@ def settle(
     blank = _blank(results, gate)
     try:
         return take(blank)
-    except Undecidable as error:
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is recorded
         return refuse(results, gate, error)
 
 
@@ -200,7 +203,8 @@ def _decide_scores(
     bounds: Bounds | None,
 ) -> Decision:
     if gate.kind == "quantile":
-        decision = _decide_quantile(kept.scores, gate, blank)
+        answers = answer_scores(results, gate.metric, kept)
+        decision = _decide_quantile(answers, gate, blank)
     elif gate.cluster is not None:
         clusters = find_clusters(results, kept.positions, gate.cluster)
         scores = [stats.mean([kept.scores[i] for i in rows]) for rows in clusters]
@@ -227,18 +231,33 @@ def _decide_mean(
     return replace(decision, point_only=usual.status)
 
 
-def _decide_quantile(scores: Sequence[float], gate: Gate, blank: Decision) -> Decision:
-    """Decide by the share of rows on one side of the threshold, which is a mean.
+def answer_scores(
+    results: EvalResults, metric: str, kept: Kept
+) -> Sequence[Sequence[float]]:
+    """Return the scores of each row's answers: one for each repeat."""
+    rows = results.rows
+    if isinstance(rows, ExampleRows):
+        return [rows.answers(metric, at) for at in kept.positions]
+    return [[score] for score in kept.scores]
 
-    "p95 <= 2" says that at least 95 % of the rows are at most 2, and its complement
-    "p95 > 2" that fewer are.
+
+def _decide_quantile(
+    answers: Sequence[Sequence[float]], gate: Gate, blank: Decision
+) -> Decision:
+    """Decide by the share of answers on one side of the threshold, which is a mean.
+
+    "p95 <= 2" says that at least 95 % of the answers are at most 2, and its complement
+    "p95 > 2" that fewer are. Answers to one row are counted together, for that row.
     """
     if gate.quantile is None:
         raise Undecidable("BAD_TYPE", "q= is missing")
     side = COMPARE[counted_op(gate)]
-    counted = [float(side(score, gate.threshold)) for score in scores]
+    counted = [
+        stats.mean([float(side(score, gate.threshold)) for score in scores])
+        for scores in answers
+    ]
     decision = _decide_mean(counted, share_gate(gate), blank, (0.0, 1.0))
-    value = _quantile_of(scores, gate.quantile)
+    value = _quantile_of([one for row in answers for one in row], gate.quantile)
     return replace(decision, gate=gate, value=value, share=decision.value)
 
 
@@ -272,7 +291,7 @@ def _decide_corpus(
             "confidence, or leave it out",
         )
     rows = [row for at in kept.positions for row in rows_of(results, at)]
-    blank = replace(blank, value=corpus_value(metric, rows))
+    blank = replace(blank, value=corpus_value(metric, rows, score_range(gate, metric)))
     if gate.confidence is None:
         return _decide_point(gate, blank)
     size = len(rows) // len(kept.positions)  # the repeats of an example are one unit

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
 from pytest_llmeval.gate.check import Undecidable
-from pytest_llmeval.records import Example
 from pytest_llmeval.records import Gate
 from pytest_llmeval.records import Metric
 from pytest_llmeval.records import Row
@@ -48,9 +46,9 @@ def select_rows(results: EvalResults, gate: Gate) -> Sequence[int]:
             raise Undecidable(
                 "ZERO_ROWS", f"where= names a column {column!r} that the data lacks"
             )
-    wanted = {column: canonical(value) for column, value in gate.where.items()}
-    examples = (row.example for row in results.rows)
-    positions = [at for at, one in enumerate(examples) if _matches(one, wanted)]
+    for column, wanted in gate.where.items():
+        values, value = column_values(results, column), canonical(wanted)
+        positions = [at for at in positions if _is(values[at], value)]
     if not positions:
         raise Undecidable("ZERO_ROWS", f"no row has {gate.where!r}")
     return positions
@@ -71,12 +69,17 @@ def check_ids(results: EvalResults) -> None:
     )
 
 
-def _matches(example: Example, wanted: Mapping[str, bytes]) -> bool:
-    return all(
-        not is_missing(example.metadata.get(column))
-        and canonical(example.metadata[column]) == value
-        for column, value in wanted.items()
-    )
+def column_values(results: EvalResults, column: str) -> list[Any]:
+    """Return a column of the data, in the order of the rows; None where it is missing.
+
+    Rows that are read back have no secrets in them: two slices could be one there.
+    """
+    values = {one.id: one.metadata.get(column) for one in results.dataset.examples}
+    return [values[row_id] for row_id in results.columns.ids]
+
+
+def _is(value: Any, wanted: bytes) -> bool:
+    return not is_missing(value) and canonical(value) == wanted
 
 
 def find_slices(results: EvalResults, by: object) -> dict[bytes, tuple[Any, list[int]]]:
@@ -85,24 +88,20 @@ def find_slices(results: EvalResults, by: object) -> dict[bytes, tuple[Any, list
         raise Undecidable("BAD_TYPE", f"by={by!r:.60} names no column")
     check_ids(results)
     slices: dict[bytes, tuple[Any, list[int]]] = {}
-    for at, row in enumerate(results.rows):
-        name = column_of(row.example, by, "by")
-        value = row.example.metadata[by]
+    for at, value in enumerate(column_values(results, by)):
+        name = _group(results, at, value, f"{by!r}, which by=")
         slices.setdefault(name, (value, []))[1].append(at)
     if not slices:
         raise Undecidable("ZERO_ROWS", "the dataset has no rows")
     return slices
 
 
-def column_of(example: Example, column: str, argument: str) -> bytes:
-    """Return a row's value of a column, as what tells groups apart."""
-    if is_missing(example.metadata.get(column)):
-        raise Undecidable(
-            "ROWS_MISSING",
-            f"row {one_line(example.id, 60)} has no column {column!r}, which "
-            f"{argument}= names",
-        )
-    return canonical(example.metadata[column])
+def _group(results: EvalResults, at: int, value: Any, column: str) -> bytes:
+    """Return what tells a row's group apart."""
+    if is_missing(value):
+        row_id = one_line(results.columns.ids[at], 60)
+        raise Undecidable("ROWS_MISSING", f"row {row_id} has no column {column} names")
+    return canonical(value)
 
 
 def apply_error_policy(
@@ -197,7 +196,8 @@ def find_clusters(
 ) -> list[list[int]]:
     """Return the rows of each cluster, as indices into `positions`."""
     clusters: dict[bytes, list[int]] = {}
+    values = column_values(results, column)
     for index, at in enumerate(positions):
-        name = column_of(results.rows[at].example, column, "cluster")
+        name = _group(results, at, values[at], f"{column!r}, which cluster=")
         clusters.setdefault(name, []).append(index)
     return list(clusters.values())

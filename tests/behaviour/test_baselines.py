@@ -279,3 +279,18 @@ def test_a_version_deployed_by_hand_gets_its_baseline_from_a_command(
     unset = suite.llmeval("baseline", "set", run_id, "--alias", "nosuch")
     assert unset.ret == 1
     unset.stderr.fnmatch_lines(["*no version of qa has the alias nosuch*"])
+
+
+def test_a_first_version_is_refused_where_one_is_live(project):
+    make_candidate(project, "2")
+    write_gate(project, baseline="champoin", max_drop=0.1)
+    project.update_gates()
+    project.commit()
+
+    result = project.run(*AUTO, "--llmeval-deploy", "registry:qa@champion")
+
+    assert result.ret == 1
+    assert gate(project)["reason"] == "FIRST_VERSION"
+    assert project.deployment["reason"] == "BASELINE_MISSING"
+    live = client(project).get_model_version_by_alias("qa", "champion")
+    assert int(live.version) == 1

@@ -3,7 +3,9 @@
 from pytest_llmeval import Metric
 
 
-UNIT = Metric(name="unit", score=lambda p, e: e.metadata["score"], range=(0, 1))
+UNIT = Metric(
+    name="unit", score=lambda p, e: e.metadata["score"], range=(0, 1), source="data"
+)
 
 
 def echo(prompt: str) -> str:

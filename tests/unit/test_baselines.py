@@ -41,6 +41,11 @@ def keep(tmp_path):
 
     def keep(*evaluations, **changes):
         directory = RunDirectory(tmp_path / ".llmeval", "20260101-000000-aaaaaa")
+        directory.create({})
+        written = [
+            directory.append_rows(number, results.rows.lines())
+            for number, results in enumerate(evaluations, 1)
+        ]
         verdict = verdict_document(
             run_id=directory.run_id,
             status="pass",
@@ -49,12 +54,13 @@ def keep(tmp_path):
             evidence=Evidence(),
             manifest=None,
             provenance={},
-            evaluations=[{**one.summary(), "test": None} for one in evaluations],
+            evaluations=[
+                {**one.summary(), "test": None, "rows_digest": rows.digest}
+                for one, rows in zip(evaluations, written, strict=True)
+            ],
             times=(1.0, 2.0),
         )
-        directory.create({**verdict, **changes})
-        for number, results in enumerate(evaluations, 1):
-            directory.append_rows(number, results.rows.lines())
+        directory.write(directory.verdict, {**verdict, **changes})
         return directory
 
     return keep
@@ -150,6 +156,12 @@ def test_a_metric_that_was_not_scored_is_unusable(evaluate, keep):
             lambda path: path.write_text(path.read_text()[:-30] + "\n"),
             "cannot be read: JSONDecodeError",
         ),
+        (
+            lambda path: path.write_text(
+                path.read_text().replace('"unit": 1.0', '"unit": 0.0')
+            ),
+            "are not those that its verdict is about",
+        ),
     ],
 )
 def test_damaged_rows_are_unusable(evaluate, keep, damage, detail):
@@ -211,3 +223,22 @@ def test_a_plugin_gives_baselines_and_is_asked_once(evaluate, keep, manager, tmp
 def test_results_without_a_home_say_what_to_give_instead(evaluate):
     decision = decide(replace(evaluate(), find_baseline=None), "champion")
     assert "these results do not know where runs are kept" in decision.detail
+
+
+def test_the_evaluation_of_another_model_in_that_run_is_no_baseline(evaluate, keep):
+    before, weak = evaluate(), evaluate()
+    keep(before, replace(weak, model=replace(weak.model, name="weak")))
+
+    decision = decide(evaluate())
+
+    assert decision.reason == "BASELINE_UNUSABLE"
+    assert "weak under this name, and one model is needed" in decision.detail
+
+
+def test_an_evaluation_is_no_baseline_of_itself(evaluate):
+    results = evaluate()
+
+    decision = decide(results, results)
+
+    assert decision.reason == "BASELINE_UNUSABLE"
+    assert "is the evaluation itself" in decision.detail

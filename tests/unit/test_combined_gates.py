@@ -1,7 +1,9 @@
 """Gates of one kind on evaluations of another: repeats, slices, changes, early stop."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy
 import pytest
 from scipy.stats import binomtest
 
@@ -51,10 +53,15 @@ class Alternating:
 def repeated(tmp_path, hook):
     """Two answers each: an easy row is right twice, a hard one once."""
 
-    def repeated(easy, hard, metrics=(RIGHT,), *, all_easy=False):
+    def repeated(easy, hard, metrics=(RIGHT,), *, all_easy=False, suffix=""):
         kinds = ["easy"] * easy + ["hard"] * hard
         rows = [
-            {"id": f"r{i}", "input": f"{i} {kind}", "kind": kind, "pair": i // 2}
+            {
+                "id": f"r{i}",
+                "input": f"{i} {kind}",
+                "kind": f"{kind}{suffix}",
+                "pair": i // 2,
+            }
             for i, kind in enumerate(kinds)
         ]
         settings = Settings(rootdir=tmp_path, cache="off", concurrency=1)
@@ -78,10 +85,14 @@ def test_a_slice_counts_examples_and_not_their_repeats(repeated):
     assert (only.status, only.n) == ("pass", 10)
 
 
-def test_a_quantile_is_of_the_examples_means(repeated):
-    decision = decide_quantile(repeated(30, 10), "right", 0.25, "<=", 0.5)
+def test_a_quantile_is_of_all_answers_and_counts_examples(repeated):
+    results = repeated(30, 10)  # 10 of 80 answers are wrong
 
-    assert (decision.status, decision.n, decision.share) == ("pass", 40, 0.25)
+    lowest = decide_quantile(results, "right", 0.125, "<=", 0.0)
+    above = decide_quantile(results, "right", 0.13, "<=", 0.0)
+
+    assert (lowest.status, lowest.n, lowest.share) == ("pass", 40, 0.125)
+    assert (above.status, above.value) == ("fail", 1.0)
 
 
 def test_clusters_of_repeated_examples_are_means_of_their_means(repeated):
@@ -124,3 +135,90 @@ def test_pass_rates_have_slices_and_bounds_like_any_metric(repeated):
 
     assert both.lower == pytest.approx(exact, abs=1e-9)
     assert [d.value for d in slices] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        Metric(name="grade", score=lambda p, e: 1.0, range=(1, 5)),
+        Metric(
+            name="toxic",
+            score=lambda p, e: 1.0,
+            range=(0, 1),
+            higher_is_better=False,
+        ),
+    ],
+)
+def test_a_pass_rate_needs_a_metric_of_right_and_wrong(repeated, metric):
+    decision = decide(repeated(4, 0, [metric]), f"{metric.name}/pass@2", ">=", 0.9)
+
+    assert (decision.status, decision.reason) == ("error", "METRIC_ERROR")
+
+
+def test_gates_in_threads_count_every_row_once(repeated):
+    results = repeated(300, 300)
+    wanted = [{"kind": "easy"}, {"kind": "hard"}] * 8
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(
+            pool.map(
+                lambda where: decide(results, "right", ">=", 0.9, where=where), wanted
+            )
+        )
+
+    assert {(one.n, one.value, len(one.worst)) for one in found} == {
+        (300, 1.0, 0),
+        (300, 0.5, 3),
+    }
+
+
+def test_secrets_in_a_column_do_not_merge_its_slices(repeated, monkeypatch):
+    monkeypatch.setenv("A_TOKEN", "easy-secret")
+    monkeypatch.setenv("B_TOKEN", "hard-secret")
+    results = repeated(3, 2, suffix="-secret")
+
+    slices = decide_each_slice(results, "right", ">=", 0.4, by="kind")
+
+    assert [(one.n, one.value) for one in slices] == [(3, 1.0), (2, 0.5)]
+    assert results.rows[0].example.metadata["kind"] == "[redacted]"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bounds": (-1e308, 1e308), "confidence": 0.95},
+        {"confidence": numpy.array([0.9, 0.95])},
+        {"on_error": numpy.array([1, 2])},
+    ],
+)
+def test_whatever_a_gate_is_given_it_is_decided_and_never_raised(repeated, options):
+    free = Metric(name="free", score=lambda p, e: 1.0)
+
+    decision = decide(repeated(2, 0, [free]), "free", ">=", 0.5, **options)
+
+    assert decision.status == "error"
+    assert decision.to_dict()["decision"] == "error"
+
+
+def test_a_value_outside_the_bounds_of_a_corpus_metric_is_an_error(repeated):
+    percent = Metric(name="percent", aggregate=lambda p, e: 85.0)
+
+    decision = decide(repeated(2, 0, [percent]), "percent", ">=", 0.9, bounds=(0, 1))
+
+    assert decision.reason == "OUT_OF_RANGE"
+
+
+def test_a_changed_scorer_is_another_metric(repeated):
+    def scorer(answer):
+        return Metric(name="own", score=lambda p, e: p.text == answer, range=(0, 1))
+
+    strict = Metric(name="own", score=lambda p, e: p.text == "yes", range=(0, 1))
+    lax = Metric(name="own", score=lambda p, e: p.text in ("yes", "no"), range=(0, 1))
+    before = repeated(4, 4, [strict])
+
+    for changed in (lax, scorer("no")):
+        now = repeated(4, 4, [changed])
+        decision = decide_no_regression(now, before, "own", max_drop=0.9)
+        assert decision.reason == "METRIC_CHANGED"
+    same = decide_no_regression(repeated(4, 4, [strict]), before, "own", max_drop=0.9)
+    assert same.value == 0.0

@@ -47,6 +47,7 @@ def document(decision=PASSED):
                 "test": "t.py::a",
                 "params": {"model": "models:/qa/3", "request_digest": "sha256:r"},
                 "early_stop": None,
+                "rows_digest": "sha256:rows",
                 "sources": {"rouge1": "Lin 2004"},
             }
             for cached, oldest in [(0, None), (3, 50.0), (2, 40.0)]
@@ -74,6 +75,7 @@ def test_the_verdict_binds_model_gates_data_manifest_and_commit():
         "request_digest": "sha256:r",
         "rows": 200,
         "repeats": 1,
+        "rows_digest": "sha256:rows",
         "early_stopped": False,
         "sources": {"rouge1": "Lin 2004"},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -68,7 +69,7 @@ def find_baseline(
             f"{home / 'runs'} nor in MLflow; evaluate it again with: pytest evals "
             f"--llmeval-model {shown}, then: llmeval baseline set RUN --alias {name}",
         )
-    return run
+    return replace(run, model=shown)
 
 
 def _no_alias(name: str, model: ModelRef) -> BaselineError:

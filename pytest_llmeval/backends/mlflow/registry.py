@@ -42,6 +42,8 @@ class RegistryTarget:
                 summary=f"{target} names version {version} already",
                 changes=(),
             )
+        if current is not None:
+            _check_compared(verdict, target, current)
         if current != seen:
             raise DeploymentRefused(
                 "SUPERSEDED",
@@ -111,3 +113,15 @@ class RegistryTarget:
     def _aliases(self) -> dict[str, str]:
         aliases = self._client.get_registered_model(self._name).aliases
         return {alias: str(version) for alias, version in aliases.items()}
+
+
+def _check_compared(verdict: Mapping[str, Any], target: str, version: str) -> None:
+    """Refuse gates that had nothing to compare with, where a version is live."""
+    for gate in verdict["gates"]:
+        if gate["reason"] == "FIRST_VERSION":
+            raise DeploymentRefused(
+                "BASELINE_MISSING",
+                f"{target} names version {version}, and the gate {gate['test']} "
+                f"{gate['metric']} passed because {gate['baseline']!r} names none; "
+                "compare with the live version",
+            )
