@@ -27,6 +27,7 @@ from pytest_llmeval.results import EvalResults
 from pytest_llmeval.rows import read_row
 from pytest_llmeval.text import first_few
 from pytest_llmeval.text import one_line
+from pytest_llmeval.verdict import is_authentic
 
 
 class Baselines:
@@ -34,10 +35,11 @@ class Baselines:
 
     Args:
         settings: The run's settings.
+        signing_key: Signs verdicts; one that it did not sign is then no baseline.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, signing_key: str | None = None) -> None:
+        self._settings, self._key = settings, signing_key
         self._runs: dict[tuple[str, str], StoredRun] = {}
         self._found: dict[tuple[str, str, int], Baseline] = {}
 
@@ -79,6 +81,12 @@ class Baselines:
                 f"{one_line(name)} is no alias or version of {results.model}, no run "
                 f"in {self._settings.home / 'runs'} or in MLflow, and no results "
                 "directory; evaluate the model to compare with, and name that run",
+            )
+        if self._key is not None and not is_authentic(run.verdict, self._key):
+            raise BaselineError(
+                "BASELINE_UNUSABLE",
+                f"the verdict of {run.origin} is not signed with LLMEVAL_SIGNING_KEY, "
+                "or was changed since; evaluate it again with the key",
             )
         if run.verdict.get("status") == "incomplete":
             reason = run.verdict.get("reason")

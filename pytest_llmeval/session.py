@@ -109,7 +109,7 @@ class RunRecorder:
         self._manifest = read_manifest(settings.manifest_path)
         self._models: dict[str | int, tuple[Any, Model]] = {}
         self._refused: dict[str | int, ModelRefused] = {}
-        self._baselines = Baselines(settings)
+        self._baselines = Baselines(settings, signing_key)
         self._evaluations: list[dict[str, Any]] = []
         self._open: list[_Evaluated] = []
         self._tracking = RunTracking(

@@ -294,3 +294,18 @@ def test_a_first_version_is_refused_where_one_is_live(project):
     assert project.deployment["reason"] == "BASELINE_MISSING"
     live = client(project).get_model_version_by_alias("qa", "champion")
     assert int(live.version) == 1
+
+
+def test_a_baseline_that_the_key_did_not_sign_is_unusable(suite, monkeypatch):
+    monkeypatch.setenv("LLMEVAL_SIGNING_KEY", "0123456789abcdef")
+    assert suite.run().ret == 0
+    first = suite.verdict["run_id"]
+    write_gate(suite, baseline=first, missing="error")
+    assert suite.run().ret == 0
+    assert gate(suite)["reason"] == "OK"
+
+    path = suite.path / ".llmeval" / "runs" / first / "verdict.json"
+    path.write_text(path.read_text().replace('"exit_status": 0', '"exit_status": 1'))
+
+    assert suite.run().ret == 1
+    assert gate(suite)["reason"] == "BASELINE_UNUSABLE"
