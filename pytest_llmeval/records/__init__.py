@@ -1,0 +1,97 @@
+"""The values that travel between stages, and the protocols that others implement.
+
+Values hold data and identity. They never render, fetch or decide.
+"""
+
+from __future__ import annotations
+
+from pytest_llmeval.records.canonical import canonical
+from pytest_llmeval.records.canonical import digest_of
+from pytest_llmeval.records.canonical import finite_or_text
+from pytest_llmeval.records.canonical import is_finite
+from pytest_llmeval.records.canonical import is_missing
+from pytest_llmeval.records.canonical import is_number
+from pytest_llmeval.records.canonical import is_range
+from pytest_llmeval.records.canonical import plain
+from pytest_llmeval.records.gates import LONGEST_FLIP
+from pytest_llmeval.records.gates import OPS
+from pytest_llmeval.records.gates import Comparison
+from pytest_llmeval.records.gates import Decision
+from pytest_llmeval.records.gates import Flip
+from pytest_llmeval.records.gates import Gate
+from pytest_llmeval.records.gates import Kind
+from pytest_llmeval.records.gates import Metric
+from pytest_llmeval.records.gates import MetricValue
+from pytest_llmeval.records.gates import Missing
+from pytest_llmeval.records.gates import OnError
+from pytest_llmeval.records.gates import Op
+from pytest_llmeval.records.gates import Status
+from pytest_llmeval.records.gates import WorstRow
+from pytest_llmeval.records.protocols import Ask
+from pytest_llmeval.records.protocols import BaselineTarget
+from pytest_llmeval.records.protocols import DeployTarget
+from pytest_llmeval.records.protocols import Model
+from pytest_llmeval.records.protocols import Plan
+from pytest_llmeval.records.protocols import Progress
+from pytest_llmeval.records.protocols import Recorder
+from pytest_llmeval.records.protocols import RowSource
+from pytest_llmeval.records.protocols import StoredRun
+from pytest_llmeval.records.protocols import Tracker
+from pytest_llmeval.records.rows import Dataset
+from pytest_llmeval.records.rows import DatasetRef
+from pytest_llmeval.records.rows import Example
+from pytest_llmeval.records.rows import ModelRef
+from pytest_llmeval.records.rows import Prediction
+from pytest_llmeval.records.rows import Prompt
+from pytest_llmeval.records.rows import Reply
+from pytest_llmeval.records.rows import Request
+from pytest_llmeval.records.rows import Row
+from pytest_llmeval.records.rows import RowError
+from pytest_llmeval.records.rows import Usage
+
+
+__all__ = [
+    "LONGEST_FLIP",
+    "OPS",
+    "Ask",
+    "BaselineTarget",
+    "Comparison",
+    "Dataset",
+    "DatasetRef",
+    "Decision",
+    "DeployTarget",
+    "Example",
+    "Flip",
+    "Gate",
+    "Kind",
+    "Metric",
+    "MetricValue",
+    "Missing",
+    "Model",
+    "ModelRef",
+    "OnError",
+    "Op",
+    "Plan",
+    "Prediction",
+    "Progress",
+    "Prompt",
+    "Recorder",
+    "Reply",
+    "Request",
+    "Row",
+    "RowError",
+    "RowSource",
+    "Status",
+    "StoredRun",
+    "Tracker",
+    "Usage",
+    "WorstRow",
+    "canonical",
+    "digest_of",
+    "finite_or_text",
+    "is_finite",
+    "is_missing",
+    "is_number",
+    "is_range",
+    "plain",
+]

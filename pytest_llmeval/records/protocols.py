@@ -1,0 +1,180 @@
+"""What others implement: models, recorders, trackers, targets."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from typing import BinaryIO
+from typing import Protocol
+from typing import runtime_checkable
+
+from pytest_llmeval.records.gates import Decision
+from pytest_llmeval.records.rows import ModelRef
+from pytest_llmeval.records.rows import Prompt
+from pytest_llmeval.records.rows import Reply
+from pytest_llmeval.records.rows import Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRun:
+    """A run that has ended, with what it left behind."""
+
+    verdict: Mapping[str, Any]
+    """The content of its ``verdict.json``."""
+    open_rows: Callable[[int], BinaryIO]
+    """Opens a file of JSON lines that holds the rows of an evaluation, given by its
+    number in the run, from 1."""
+    origin: str
+    """Where it was found, for people."""
+    model: str | None = None
+    """The model version that it has to be of; None where a run itself was named."""
+
+
+class Model(Protocol):
+    """A language model, or a whole application around one."""
+
+    @property
+    def ref(self) -> ModelRef:
+        """Its resolved identity."""
+
+    @property
+    def concurrency(self) -> int | None:
+        """The most requests it can work on at once; None when it sets no limit."""
+
+    @property
+    def sees_example(self) -> bool:
+        """Whether it reads more of the example than the prompt."""
+
+    def session(self) -> AbstractAsyncContextManager[Ask]:
+        """Open it for one evaluation, inside that evaluation's event loop."""
+
+    def close(self) -> None:
+        """Free what it holds; called once, at the end of the run."""
+
+
+Ask = Callable[[Prompt], Awaitable[Reply]]
+"""Asks once and returns the reply, or raises `CallError`."""
+
+
+class Recorder(Protocol):
+    """Takes note of decisions; a pytest session has one, a notebook none."""
+
+    @property
+    def raises(self) -> bool:
+        """Whether a gate that does not pass raises."""
+
+    def record(self, decision: Decision) -> Decision:
+        """Keep the decision and return it with the test it belongs to."""
+
+
+class RowSource(Protocol):
+    """Asks for rows of an evaluation that stops when its gates are decided."""
+
+    @property
+    def seed(self) -> str:
+        """What the order of the rows follows from."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether a gate or a reader has asked for rows."""
+
+    def begin(self) -> None:
+        """Note that a gate has come: who reads rows now finds those that are there."""
+
+    def ask(self, enough: Callable[[Sequence[Row]], bool] | None = None) -> None:
+        """Ask for rows in their order, until there are enough or none is left.
+
+        Args:
+            enough: Called with the rows of one example, one for each repeat, and then
+                of the next; those that are there already come first. Without it, every
+                row is asked for.
+
+        Raises:
+            EarlyStopped: further rows are needed, and the source is closed.
+            LLMEvalError: the model must not be asked on, or the data changed.
+        """
+
+    def close(self) -> None:
+        """Ask no more: the test that evaluated is over."""
+
+
+class Progress(Protocol):
+    """Shows how an evaluation gets on."""
+
+    def __call__(self, done: int, total: int, errors: int) -> None:
+        """Say that `done` of `total` rows are answered, `errors` of them in error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a deployment is about to do."""
+
+    target: str
+    summary: str
+    """One sentence for people."""
+    changes: tuple[str, ...]
+    """One line for each write; empty when all is as wanted."""
+
+
+class DeployTarget(Protocol):
+    """Somewhere a model version can go live."""
+
+    def plan(self, verdict: Mapping[str, Any]) -> Plan:
+        """Compare the verdict with the world.
+
+        Raises:
+            DeploymentRefused: the world is not as the verdict saw it.
+        """
+
+    def apply(self, verdict: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        """Make the change, read it back, and say in one sentence what is live."""
+
+
+@runtime_checkable
+class BaselineTarget(Protocol):
+    """A target that remembers which run evaluated the version that is live there."""
+
+    def live(self) -> tuple[str, Mapping[str, str]]:
+        """Return the version that is live, and its tags.
+
+        Raises:
+            DeploymentRefused: none is.
+        """
+
+    def mark(self, version: str, tags: Mapping[str, str]) -> None:
+        """Tag a version; what is live stays."""
+
+
+class Tracker(Protocol):
+    """Keeps runs where a team looks them up.
+
+    A run is the mapping in ``tracking.json``. Its uploads may break off at any point
+    and begin again, in another process: each step leaves alone what is there already.
+    """
+
+    def child(self, name: str, run: Mapping[str, Any]) -> AbstractContextManager[Any]:
+        """Open a child run now, for a test that logs to it.
+
+        Args:
+            name: The child's name.
+            run: Of the mapping only ``run_id``, ``experiment``, ``experiment_id`` and
+                ``started_at``.
+        """
+
+    def log_run(self, run: Mapping[str, Any], rows: Path) -> str:
+        """Write a finished run and its evaluations; return the run's id there.
+
+        Args:
+            run: What to write.
+            rows: The file of which each evaluation has the bytes ``rows_span``.
+        """
+
+    def log_verdict(self, run_id: str, run: Mapping[str, Any], verdict: Path) -> None:
+        """Add the verdict file to the run that `log_run` gave, and end that run."""
