@@ -11,9 +11,9 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import overload
 
 from pytest_llmeval.errors import EarlyStopped
+from pytest_llmeval.lazy import LazyRows
 from pytest_llmeval.records import Row
 from pytest_llmeval.results import Columns
 from pytest_llmeval.rows import RowLog
@@ -37,7 +37,7 @@ def shuffled(ids: Sequence[str], seed: str) -> list[int]:
     return sorted(range(len(ids)), key=place)
 
 
-class AskedRows(Sequence[Row]):
+class AskedRows(LazyRows):
     """Rows of a log that fills as its gates ask, in the order of asking.
 
     A reader who comes before the first gate finds every row.
@@ -152,14 +152,6 @@ class AskedRows(Sequence[Row]):
     def __len__(self) -> int:
         return len(self._read()[0])
 
-    @overload
-    def __getitem__(self, at: int) -> Row: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> list[Row]: ...
-
-    def __getitem__(self, at: int | slice) -> Row | list[Row]:
-        positions = self._read()[0]
-        if isinstance(at, slice):
-            return [self._log[position] for position in positions[at]]
-        return self._log[positions[at]]
+    def row(self, at: int) -> Row:
+        """Read the row at a position in the order of asking."""
+        return self._log.row(self._read()[0][at])

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import BinaryIO
-from typing import overload
 
 import pluggy
 
 from pytest_llmeval.config import Settings
 from pytest_llmeval.errors import BaselineError
+from pytest_llmeval.lazy import LazyRows
 from pytest_llmeval.records import Row
 from pytest_llmeval.records import StoredRun
 from pytest_llmeval.repeats import ExampleRows
@@ -173,7 +173,7 @@ def _read(run: StoredRun, evaluation: Mapping[str, Any]) -> Baseline:
     )
 
 
-class StoredRows(Sequence[Row]):
+class StoredRows(LazyRows):
     """The rows of one evaluation in a file; read again when they are asked for.
 
     Args:
@@ -209,16 +209,9 @@ class StoredRows(Sequence[Row]):
     def __len__(self) -> int:
         return len(self._starts)
 
-    @overload
-    def __getitem__(self, position: int) -> Row: ...
-
-    @overload
-    def __getitem__(self, position: slice) -> list[Row]: ...
-
-    def __getitem__(self, position: int | slice) -> Row | list[Row]:
-        if isinstance(position, slice):
-            return [self[at] for at in range(*position.indices(len(self)))]
+    def row(self, at: int) -> Row:
+        """Read the row at a position."""
         with self._lock:  # gates may be decided in threads
-            self._file.seek(self._starts[position])
+            self._file.seek(self._starts[at])
             line = self._file.readline()
         return read_row(json.loads(line))

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
-from typing import overload
 
 from pytest_llmeval import stats
 from pytest_llmeval.errors import MetricError
+from pytest_llmeval.lazy import LazyRows
 from pytest_llmeval.records import Metric
 from pytest_llmeval.records import Prediction
 from pytest_llmeval.records import Reply
@@ -61,7 +61,7 @@ class PassRate(NamedTuple):
         return estimate(int(sum(scores)), len(scores), self.answers)
 
 
-class ExampleRows(Sequence[Row]):
+class ExampleRows(LazyRows):
     """One row for each example: scores are means, replies stand beside each other.
 
     Args:
@@ -84,16 +84,8 @@ class ExampleRows(Sequence[Row]):
     def __len__(self) -> int:
         return len(self.columns.ids)
 
-    @overload
-    def __getitem__(self, at: int) -> Row: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> list[Row]: ...
-
-    def __getitem__(self, at: int | slice) -> Row | list[Row]:
-        if isinstance(at, slice):
-            return [self[one] for one in range(*at.indices(len(self)))]
-        at = range(len(self))[at]
+    def row(self, at: int) -> Row:
+        """Read the rows of an example as one."""
         rows = self.repeats_of(at)
         scores = {name: all_[at] for name, all_ in self.columns.scores.items()}
         replies = [row.prediction.reply for row in rows if row.prediction.reply]

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from typing import overload
 
 from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.lazy import LazyRows
 from pytest_llmeval.records import Example
 from pytest_llmeval.records import Prediction
 from pytest_llmeval.records import Reply
@@ -24,13 +24,14 @@ from pytest_llmeval.records import Row
 from pytest_llmeval.records import RowError
 from pytest_llmeval.records import plain
 from pytest_llmeval.results import Columns
+from pytest_llmeval.text import redact_within
 
 
 REPLY_FIELDS = ("prompt_tokens", "output_tokens", "cost_usd")
 PREDICTION_FIELDS = ("latency_ms", "queue_ms", "attempts", "stored_at")
 
 
-class RowLog(Sequence[Row]):
+class RowLog(LazyRows):
     """Rows in a temporary file that ends with the results that hold it.
 
     The repeats of an example follow each other, so its position in the dataset, times
@@ -81,7 +82,7 @@ class RowLog(Sequence[Row]):
         entry = self._entry(row)
         if self.columns.repeats > 1:
             entry["repeat"] = position % self.columns.repeats
-        line = json.dumps(_redacted(entry, self._redact)).encode() + b"\n"
+        line = json.dumps(redact_within(entry, self._redact)).encode() + b"\n"
         with self._lock, self._naming_folder():
             self._file.seek(self._end)  # rows may have been read since
             rest = memoryview(line)
@@ -107,19 +108,9 @@ class RowLog(Sequence[Row]):
     def __len__(self) -> int:
         return len(self._starts)
 
-    @overload
-    def __getitem__(self, position: int) -> Row: ...
-
-    @overload
-    def __getitem__(self, position: slice) -> list[Row]: ...
-
-    def __getitem__(self, position: int | slice) -> Row | list[Row]:
-        if isinstance(position, slice):
-            return [self[at] for at in range(*position.indices(len(self)))]
-        return self._row(json.loads(self.line(position)))
-
-    def __iter__(self) -> Iterator[Row]:
-        return (self[position] for position in range(len(self)))
+    def row(self, at: int) -> Row:
+        """Read the row at a position."""
+        return read_row(json.loads(self.line(at)), self._names)
 
     def lines(self) -> Iterator[bytes]:
         """Yield each row as a line of JSON, in the dataset's order."""
@@ -156,9 +147,6 @@ class RowLog(Sequence[Row]):
             **{name: getattr(prediction, name) for name in PREDICTION_FIELDS},
             **{name: getattr(reply, name, None) for name in REPLY_FIELDS},
         }
-
-    def _row(self, entry: Mapping[str, Any]) -> Row:
-        return read_row(entry, self._names)
 
 
 def read_row(entry: Mapping[str, Any], names: Mapping[str, str] | None = None) -> Row:
@@ -204,13 +192,3 @@ def _text_columns(fields: Mapping[str, Any]) -> dict[str, str]:
     if len(references) == 1:
         names[references[0]] = "references"
     return {str(name): field for name, field in names.items() if name is not None}
-
-
-def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, dict):
-        return {key: _redacted(item, redact) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_redacted(item, redact) for item in value]
-    return value

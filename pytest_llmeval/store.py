@@ -14,7 +14,8 @@ from typing import NamedTuple
 from pytest_llmeval.errors import BaselineError
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.records import StoredRun
-from pytest_llmeval.text import redact
+from pytest_llmeval.text import redact_within
+from pytest_llmeval.text import redactor
 
 
 class AppendedRows(NamedTuple):
@@ -63,7 +64,9 @@ class RunDirectory:
 
     def write(self, path: Path, document: Mapping[str, Any]) -> None:
         """Replace a JSON file of the run in one step, secrets taken out."""
-        text = json.dumps(_redacted(document), indent=2, allow_nan=False)
+        text = json.dumps(
+            redact_within(document, redactor()), indent=2, allow_nan=False
+        )
         _replace(path, text + "\n")
 
     def append_rows(self, evaluation: int, lines: Iterable[bytes]) -> AppendedRows:
@@ -130,13 +133,3 @@ def _replace(path: Path, text: str) -> None:
     except OSError:
         scratch.unlink(missing_ok=True)
         raise
-
-
-def _redacted(value: Any) -> Any:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {key: _redacted(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_redacted(item) for item in value]
-    return value

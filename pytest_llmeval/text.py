@@ -8,7 +8,9 @@ import re
 import unicodedata
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from itertools import islice
+from typing import Any
 
 
 SECRET_NAMES = re.compile(r"TOKEN|KEY|SECRET|PASSWORD", re.IGNORECASE)
@@ -73,6 +75,17 @@ def redactor() -> Callable[[str], str]:
         return URL_USER.sub("[redacted]@", text) if "://" in text else text
 
     return redact_all
+
+
+def redact_within(value: Any, redact: Callable[[str], str]) -> Any:
+    """Return a value of builtins with every text in it redacted."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: redact_within(item, redact) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redact_within(item, redact) for item in value]
+    return value
 
 
 def age(seconds: float) -> str:
