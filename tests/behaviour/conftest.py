@@ -285,6 +285,18 @@ class ModelServer:
         time.sleep(0.02)
         return message.upper()
 
+    def together(self, requests: int) -> Callable[[str], str]:
+        """Return an answer that waits until so many requests are in flight at once."""
+        full = threading.Event()
+
+        def answer(message: str) -> str:
+            if self.in_flight >= requests:
+                full.set()
+            full.wait(20)
+            return self.slowly(message)
+
+        return answer
+
     def hang(self, message: str) -> str:
         """Answer when the server closes."""
         self.closing.wait()

@@ -36,7 +36,7 @@ def test_workers_together_keep_to_the_concurrency(
     suite, model_server, workers, concurrency
 ):
     suite.ask(model_server)
-    model_server.answer = model_server.slowly
+    model_server.answer = model_server.together(concurrency)
     for number in range(workers):
         rows = [{**row, "input": f"{number} {row['input']}"} for row in ROWS[:20]]
         suite.write_rows(f"evals/data{number}.jsonl", rows)
@@ -46,8 +46,7 @@ def test_workers_together_keep_to_the_concurrency(
     options = ("-n", str(workers), "--llmeval-concurrency", str(concurrency))
     assert suite.run("evals", *options).ret == 0
     assert len(model_server.requests) == 20 * workers
-    assert model_server.most_in_flight <= concurrency
-    assert model_server.most_in_flight == concurrency, "or it proves nothing"
+    assert model_server.most_in_flight == concurrency
 
 
 @pytest.mark.parametrize("kind", ["on", "refresh"])
