@@ -140,8 +140,10 @@ def _of_model(
 def _read(run: StoredRun, evaluation: Mapping[str, Any]) -> Baseline:
     try:
         number, repeats = evaluation["number"], evaluation["repeats"]
+        definitions = evaluation["definitions"].items()
+        sources = {name: metric["source"] for name, metric in definitions}
         file = run.open_rows(number)
-        rows = StoredRows(file, number, evaluation["sources"], repeats)
+        rows = StoredRows(file, number, list(sources), repeats)
     except Exception as error:  # of a file, a network, a plugin
         raise BaselineError(
             "BASELINE_UNUSABLE",
@@ -166,7 +168,7 @@ def _read(run: StoredRun, evaluation: Mapping[str, Any]) -> Baseline:
         model=evaluation["model"],
         dataset_digest=evaluation["dataset_digest"],
         request_digest=evaluation["request_digest"],
-        sources=evaluation["sources"],
+        sources=sources,
         early_stopped=evaluation["early_stopped"],
         columns=columns,
         rows=ExampleRows(rows, columns, repeats),

@@ -181,7 +181,7 @@ class LLMEvalPlugin:
     def open_recorder(self) -> RunRecorder:
         """Return the recorder; the first call makes this an evaluation run."""
         if self._recorder is None:
-            from pytest_llmeval.report import ProgressLine
+            from pytest_llmeval.report.terminal import ProgressLine
             from pytest_llmeval.session import RunRecorder
 
             settings, evidence = self.settings(), self._evidence
@@ -283,7 +283,7 @@ class LLMEvalPlugin:
                 "written; run without -n for one"
             )
         if self._evidence.decisions and not self.is_worker:
-            from pytest_llmeval.report import gate_lines
+            from pytest_llmeval.report.terminal import gate_lines
 
             terminalreporter.write_sep("=", "llmeval gates")
             for status, line in gate_lines(self._evidence.decisions):

@@ -28,6 +28,7 @@ from pytest_llmeval.records import Row
 from pytest_llmeval.records import RowError
 from pytest_llmeval.records import RowSource
 from pytest_llmeval.records import Usage
+from pytest_llmeval.records import plain
 from pytest_llmeval.text import one_line
 
 
@@ -240,7 +241,7 @@ class EvalResults:
             model=str(self.model),
             dataset_digest=self.dataset.digest,
             request_digest=self.request.digest,
-            sources=self._sources,
+            sources={name: m.source for name, m in self.definitions.items()},
             early_stopped=self.early_stopped,
             columns=self.columns,
             rows=self.rows,
@@ -250,10 +251,6 @@ class EvalResults:
     def early_stopped(self) -> bool:
         """Whether some rows were not needed, so that they have no score."""
         return bool(self.columns.not_needed)
-
-    @property
-    def _sources(self) -> dict[str, str]:
-        return {name: metric.source for name, metric in self.definitions.items()}
 
     def summary(self) -> dict[str, Any]:
         """Return all but the rows as builtins."""
@@ -274,7 +271,14 @@ class EvalResults:
             "metrics": {
                 name: _numbers_of(value) for name, value in self.values.items()
             },
-            "sources": self._sources,
+            "definitions": {
+                name: {
+                    "source": metric.source,
+                    "higher_is_better": metric.higher_is_better,
+                    "range": plain(metric.range),
+                }
+                for name, metric in self.definitions.items()
+            },
             "params": {
                 "model": str(self.model),
                 "model_digest": self.model.digest,

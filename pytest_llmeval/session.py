@@ -28,15 +28,16 @@ from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.errors import LLMEvalError
 from pytest_llmeval.errors import ModelRefused
 from pytest_llmeval.evidence import Evidence
+from pytest_llmeval.gate import explain
 from pytest_llmeval.hooks import register_backends
 from pytest_llmeval.models import load_model
 from pytest_llmeval.provenance import read_provenance
 from pytest_llmeval.records import Decision
 from pytest_llmeval.records import Model
 from pytest_llmeval.records import Progress
-from pytest_llmeval.report import junit_properties
-from pytest_llmeval.report import usage_line
-from pytest_llmeval.report import verdict_lines
+from pytest_llmeval.report.junit import junit_properties
+from pytest_llmeval.report.terminal import usage_line
+from pytest_llmeval.report.terminal import verdict_lines
 from pytest_llmeval.results import EvalResults
 from pytest_llmeval.rows import RowLog
 from pytest_llmeval.runner import Engine
@@ -321,6 +322,10 @@ class RunRecorder:
             reason=reason,
             detail=safe(detail, 1_000),
             evidence=self._evidence,
+            gates=[
+                {**decision.to_dict(), "text": explain(decision)}
+                for decision in self._evidence.decisions
+            ],
             manifest=self._manifest,
             provenance=self._provenance.to_dict(),
             evaluations=self._evaluations,

@@ -328,6 +328,7 @@ def verdict_document(
     reason: str,
     detail: str,
     evidence: Evidence,
+    gates: Sequence[Mapping[str, Any]],
     manifest: Manifest | None,
     provenance: Mapping[str, Any],
     evaluations: Sequence[Mapping[str, Any]],
@@ -358,7 +359,7 @@ def verdict_document(
             "requests": sorted({m.requested for m in models if m.requested}),
             "aliases": dict(model.aliases),
         },
-        "gates": [decision.to_dict() for decision in evidence.decisions],
+        "gates": list(gates),
         "datasets": list(datasets.values()),
         "evaluations": [
             _evaluation_entry(number, evaluation)
@@ -391,7 +392,7 @@ def verdict_document(
 
 
 def _evaluation_entry(number: int, evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a later run needs to find the rows, and to compare with them."""
+    """Return what reports show, and what a later run needs to compare with the rows."""
     data, params = evaluation["dataset"], evaluation["params"]
     return {
         "number": number,
@@ -403,8 +404,13 @@ def _evaluation_entry(number: int, evaluation: Mapping[str, Any]) -> dict[str, A
         "rows": data["rows"],
         "repeats": params.get("repeats", 1),
         "rows_digest": evaluation["rows_digest"],
+        "rows_span": list(evaluation["rows_span"]),
         "early_stopped": evaluation["early_stop"] is not None,
-        "sources": evaluation["sources"],
+        "started_at": evaluation["started_at"],
+        "duration_s": evaluation["duration_s"],
+        "metrics": evaluation["metrics"],
+        "definitions": evaluation["definitions"],
+        "usage": evaluation["usage"],
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import KW_ONLY
 from dataclasses import asdict
 from dataclasses import dataclass
 from typing import Any
@@ -84,15 +85,16 @@ class MetricValue:
         return self.value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Gate:
-    """What a model has to reach."""
+    """What a model has to reach: ``Gate("token_f1", ">=", 0.4, confidence=0.95)``."""
 
     metric: str
     op: Op
     threshold: float
     """In the metric's unit; for a change the least mean difference, where more is
     better."""
+    _: KW_ONLY
     kind: Kind = "metric"
     """What is compared with the threshold: the metric, its change from a baseline, or
     one of its quantiles."""

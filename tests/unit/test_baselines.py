@@ -52,10 +52,16 @@ def keep(tmp_path):
             reason="OK",
             detail="",
             evidence=Evidence(),
+            gates=[],
             manifest=None,
             provenance={},
             evaluations=[
-                {**one.summary(), "test": None, "rows_digest": rows.digest}
+                {
+                    **one.summary(),
+                    "test": None,
+                    "rows_digest": rows.digest,
+                    "rows_span": rows.span,
+                }
                 for one, rows in zip(evaluations, written, strict=True)
             ],
             times=(1.0, 2.0),

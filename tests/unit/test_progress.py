@@ -1,6 +1,6 @@
 """The line that shows how an evaluation gets on."""
 
-from pytest_llmeval.report import ProgressLine
+from pytest_llmeval.report.terminal import ProgressLine
 
 
 def test_last_line_is_shown_once_however_often_the_end_is_told():

@@ -36,6 +36,7 @@ def document(decision=PASSED):
         reason="OK",
         detail="",
         evidence=Evidence(collected=["t.py::a"], decisions=[decision]),
+        gates=[decision.to_dict()],
         manifest=Manifest(path=Path("gates.toml"), digest="sha256:m", gates=()),
         provenance={"commit": "c", "dirty": False},
         evaluations=[
@@ -48,7 +49,12 @@ def document(decision=PASSED):
                 "params": {"model": "models:/qa/3", "request_digest": "sha256:r"},
                 "early_stop": None,
                 "rows_digest": "sha256:rows",
-                "sources": {"rouge1": "Lin 2004"},
+                "rows_span": (0, 9),
+                "started_at": 1.0,
+                "duration_s": 0.5,
+                "metrics": {"rouge1": {"value": 0.5}},
+                "definitions": {"rouge1": {"source": "Lin 2004"}},
+                "usage": {"requests": 200},
             }
             for cached, oldest in [(0, None), (3, 50.0), (2, 40.0)]
         ],
@@ -76,8 +82,13 @@ def test_the_verdict_binds_model_gates_data_manifest_and_commit():
         "rows": 200,
         "repeats": 1,
         "rows_digest": "sha256:rows",
+        "rows_span": [0, 9],
         "early_stopped": False,
-        "sources": {"rouge1": "Lin 2004"},
+        "started_at": 1.0,
+        "duration_s": 0.5,
+        "metrics": {"rouge1": {"value": 0.5}},
+        "definitions": {"rouge1": {"source": "Lin 2004"}},
+        "usage": {"requests": 200},
     }
     assert verdict["stored_replies"] == {"rows": 5, "oldest": 40.0}
 

@@ -1,4 +1,4 @@
-"""From decisions to lines for the terminal and properties for junit."""
+"""From decisions, usage and verdict to lines for the terminal."""
 
 from __future__ import annotations
 
@@ -82,23 +82,6 @@ def _word(decision: Decision) -> str:
     if decision.point_only in (None, "pass"):
         return "pass (point only)"
     return f"pass (point only: at 95 % this would be {decision.point_only})"
-
-
-def junit_properties(decision: Decision) -> list[tuple[str, Any]]:
-    """Return properties of builtins for the test's report and junit entry."""
-    subject = str(replace(decision.gate, where=None)).replace(" ", "_")
-    prefix = f"llmeval.{one_line(subject, 60)}"
-    entry = decision.to_dict()
-    fields = ("value", "lower", "upper", "n", "errors", "threshold", "decision")
-    return [
-        (f"{prefix}.{field}", _builtin(entry[field]))
-        for field in fields
-        if entry[field] is not None
-    ]
-
-
-def _builtin(value: object) -> object:
-    return value if isinstance(value, (int, float)) else safe(value)
 
 
 def usage_line(results: EvalResults) -> str:
