@@ -27,14 +27,16 @@ class Evidence:
     """What makes the selection less than the whole suite, ``partial`` included."""
     collected: list[str] = field(default_factory=list)
     outcomes: dict[str, str] = field(default_factory=dict)
-    """passed, failed, skipped, xfailed, xpassed or a plugin's own word: the worst of
-    a test's phases and subtests, once its teardown is reported."""
+    """passed, missed, failed, skipped, xfailed, xpassed or a plugin's own word: the
+    worst of a test's phases and subtests, once its teardown is reported."""
     collection_errors: list[str] = field(default_factory=list)
     collection_skips: list[str] = field(default_factory=list)
     """Modules and classes that were skipped as a whole."""
     teardown_errors: list[str] = field(default_factory=list)
     tries: dict[str, int] = field(default_factory=dict)
     reruns_allowed: bool = False
+    lost: list[str] = field(default_factory=list)
+    """xdist workers that ended before they said that they had done all."""
     stopped: str | None = None
     """Why the run ended early, when it did."""
     decisions: list[Decision] = field(default_factory=list)
@@ -45,17 +47,25 @@ class Evidence:
     exit_status: int = 0
     current: str | None = None
     """The test that runs, or ran last."""
-    _unfinished: dict[str, str] = field(default_factory=dict)
+    _unfinished: dict[tuple[str, str], str] = field(default_factory=dict)
+    _workers: dict[str, str] = field(default_factory=dict)
+    _places: dict[str, int] | None = None
 
     def started(self, test: str) -> None:
         """Note that a test is set up; what an earlier try of it decided is void."""
         self.current = test
         self.tries[test] = self.tries.get(test, 0) + 1
-        self._unfinished.pop(test, None)
+        self._unfinished.pop((test, ""), None)
+        self.forget(test)
+
+    def forget(self, test: str) -> None:
+        """Drop what an earlier try of a test decided."""
         self.decisions = [d for d in self.decisions if d.test != test]
         self.evaluation_errors = [e for e in self.evaluation_errors if e[0] != test]
 
-    def reported(self, test: str, when: str, outcome: str, *, xfail: bool) -> None:
+    def reported(
+        self, test: str, when: str, outcome: str, *, xfail: bool, worker: str = ""
+    ) -> None:
         """Note a phase's report.
 
         Args:
@@ -63,16 +73,29 @@ class Evidence:
             when: ``setup``, ``call`` or ``teardown``.
             outcome: ``passed``, ``failed``, ``skipped``, or a plugin's own word.
             xfail: Whether the test was expected to fail.
+            worker: Where it ran; with ``--dist each`` it runs in several.
         """
         if when == "teardown" and outcome == "failed":
             self.teardown_errors.append(test)
         elif when == "call" or outcome != "passed":
             expected = {"passed": "xpassed", "skipped": "xfailed"}
             word = expected.get(outcome, outcome) if xfail else outcome
-            known = self._unfinished.setdefault(test, word)
-            self._unfinished[test] = max(known, word, key=_badness)
+            known = self._unfinished.setdefault((test, worker), word)
+            self._unfinished[test, worker] = max(known, word, key=_badness)
         if when == "teardown":
-            self.outcomes[test] = self._unfinished.pop(test, "failed")
+            word = self._unfinished.pop((test, worker), "failed")
+            if self._workers.setdefault(test, worker) != worker:
+                word = max(word, self.outcomes.get(test, word), key=_badness)
+            self.outcomes[test] = word
+
+    def in_order(self, test: str | None) -> int:
+        """Return a test's place in the collection; a marked function's is its first."""
+        if self._places is None:
+            self._places = {}
+            for place, name in enumerate(self.collected):
+                self._places.setdefault(name, place)
+                self._places.setdefault(name.partition("[")[0], place)
+        return self._places.get(test or "", len(self.collected))
 
     @property
     def rerun(self) -> dict[str, int]:
@@ -81,5 +104,5 @@ class Evidence:
 
 
 def _badness(outcome: str) -> int:
-    order = ("passed", "xpassed", "xfailed", "skipped")
+    order = ("passed", "missed", "xpassed", "xfailed", "skipped")
     return order.index(outcome) if outcome in order else len(order)

@@ -12,7 +12,6 @@ import shlex
 import time
 from contextlib import contextmanager
 from contextlib import nullcontext
-from dataclasses import asdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
@@ -45,6 +44,8 @@ if TYPE_CHECKING:
 
     from pytest_llmeval.config import RunStart
     from pytest_llmeval.config import Settings
+    from pytest_llmeval.session import Outbox
+    from pytest_llmeval.session import Run
     from pytest_llmeval.session import RunRecorder
 
 
@@ -95,18 +96,26 @@ def pytest_configure(config: pytest.Config) -> None:
     plugin = LLMEvalPlugin(config)
     if any(plugin.given.values()):
         plugin.settings()
-    distributes = bool(getattr(config.option, "tx", None)) and not plugin.is_worker
-    if distributes and plugin.asked:
-        raise pytest.UsageError(
-            "llmeval: --llmeval-deploy, --llmeval-require and --llmeval-gates need all "
-            "gates in one process: run without -n"
-        )
+    side = _side(config, plugin)
+    if side is not None:
+        config.pluginmanager.register(side, "llmeval-transport")
     config.stash[settings_key] = plugin.settings
     config.stash[recorder_key] = plugin.open_recorder
     if config.pluginmanager.register(plugin, "llmeval-run") is None and plugin.asked:
         raise pytest.UsageError(
             "llmeval: -p no:llmeval-run leaves nothing that could decide a verdict"
         )
+
+
+def _side(config: pytest.Config, plugin: LLMEvalPlugin) -> object | None:
+    """Return this process's side of what xdist workers and their controller say."""
+    if plugin.worker is None and not getattr(config.option, "tx", None):
+        return None
+    from pytest_llmeval import transport
+
+    if plugin.worker is None:
+        return transport.ControllerSide(plugin)
+    return transport.WorkerSide(config, plugin)
 
 
 def _given(config: pytest.Config) -> dict[str, Any]:
@@ -124,8 +133,13 @@ class LLMEvalPlugin:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config, self.given = config, _given(config)
-        self._worker: dict[str, Any] | None = getattr(config, "workerinput", None)
-        self.is_worker = self._worker is not None
+        told: dict[str, Any] = getattr(config, "workerinput", {})
+        self.worker: str | None = told.get("workerid")
+        self._told = told.pop("llmeval", {})  # with the key, so not to be left there
+        self._workers = told.get("workercount", 1)
+        self.signing_key: str | None = self._told.get(
+            "key", config.stash.get(_signing_key, None)
+        )
         self.asked = any(
             self.given[f"--llmeval-{name}"] for name in ("deploy", "require", "gates")
         )
@@ -141,8 +155,10 @@ class LLMEvalPlugin:
             selection=partial,
         )
         self._recorder: RunRecorder | None = None
+        self._run: Run | None = None
+        self._outbox: Outbox | None = None
+        self._left: list[str] = []
         self._session: pytest.Session | None = None
-        self._worker_gates = False
         self._finished = False
 
     def settings(self) -> Settings:
@@ -159,10 +175,9 @@ class LLMEvalPlugin:
                 settings = build_settings(self._config.rootpath, self.given)
             except ConfigurationError as error:
                 raise pytest.UsageError(f"llmeval: {error}") from None
-            if self._worker is not None:
-                number = int(self._worker["workerid"].removeprefix("gw"))
-                count = self._worker["workercount"]
-                settings = replace(settings, worker=number, workers=count)
+            if self.worker is not None:
+                number = int(self.worker.removeprefix("gw"))
+                settings = replace(settings, worker=number, workers=self._workers)
             self._settings = settings
         return self._settings
 
@@ -172,8 +187,8 @@ class LLMEvalPlugin:
         if self._start is None:
             from pytest_llmeval.config import RunStart
 
-            if self._worker is not None:
-                self._start = RunStart(**self._worker["llmeval"])
+            if self.worker is not None:
+                self._start = RunStart(**self._told["start"])
             else:
                 self._start = RunStart.at_time(*self._began)
         return self._start
@@ -181,29 +196,94 @@ class LLMEvalPlugin:
     def open_recorder(self) -> RunRecorder:
         """Return the recorder; the first call makes this an evaluation run."""
         if self._recorder is None:
-            from pytest_llmeval.report.terminal import ProgressLine
-            from pytest_llmeval.session import RunRecorder
-
             settings, evidence = self.settings(), self._evidence
             evidence.reruns_allowed = settings.reruns == "allow"
             if evidence.selection is None:
                 evidence.selection = _narrowed(self._config, settings)
-            reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-            progress = None
-            if reporter is not None and not self.is_worker:
-                progress = ProgressLine(self._write, is_terminal=reporter.isatty)
-            self._recorder = RunRecorder(
-                settings,
-                self._config.pluginmanager,
-                evidence=evidence,
-                say=self._say,
-                progress=progress,
-                signing_key=self._config.stash.get(_signing_key, None),
-                command=f"pytest {shlex.join(self._config.invocation_params.args)}",
-                run=self.start,
-                is_worker=self.is_worker,
-            )
+            if self.worker is None:
+                self._open_run(settings)
+            else:
+                self._open_outbox(settings, self.worker)
+        assert self._recorder is not None  # noqa: S101  # for the type checker
         return self._recorder
+
+    def _open_run(self, settings: Settings) -> None:
+        from pytest_llmeval.report.terminal import ProgressLine
+        from pytest_llmeval.session import open_run
+
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        progress = None
+        if reporter is not None:
+            progress = ProgressLine(self._write, is_terminal=reporter.isatty)
+        self._run, self._recorder = open_run(
+            settings,
+            self._config.pluginmanager,
+            evidence=self._evidence,
+            start=self.start,
+            say=self._say,
+            progress=progress,
+            signing_key=self.signing_key,
+            command=f"pytest {shlex.join(self._config.invocation_params.args)}",
+        )
+
+    def _open_outbox(self, settings: Settings, worker: str) -> None:
+        from pytest_llmeval.session import open_outbox
+
+        self._outbox, self._recorder = open_outbox(
+            settings,
+            self._config.pluginmanager,
+            evidence=self._evidence,
+            start=self.start,
+            worker=worker,
+            signing_key=self.signing_key,
+        )
+
+    # What the two sides of `transport` ask of this process:
+
+    def take_news(self, test: str) -> dict[str, Any]:
+        """Return what a worker has to tell of the test that it runs."""
+        news: dict[str, Any] = self._outbox.take() if self._outbox is not None else {}
+        tries = self._evidence.tries.get(test, 1)
+        return {**news, "tries": tries} if tries > 1 else news
+
+    def take_last_news(self) -> dict[str, Any]:
+        """Return what a worker has to tell at its end."""
+        news = self.take_news("")
+        took_part = self._recorder is not None
+        selection = self._evidence.selection
+        return {**news, "took_part": took_part, "selection": selection}
+
+    def collected(self, tests: list[str]) -> None:
+        """Note which tests a worker has collected."""
+        self._evidence.collected = list(
+            dict.fromkeys([*self._evidence.collected, *tests])
+        )
+
+    def receive(self, worker: str, test: str, news: dict[str, Any]) -> None:
+        """Take over what a worker tells of a test."""
+        tries = news.pop("tries", 1)
+        if tries > self._evidence.tries.get(test, 1):
+            self._evidence.tries[test] = tries
+            self._evidence.forget(test)
+        if news:
+            self._open_kept_run().receive(worker, test, news)
+
+    def receive_last(self, worker: str, news: dict[str, Any]) -> None:
+        """Take over what a worker tells at its end."""
+        selection = news.pop("selection")
+        self._evidence.selection = self._evidence.selection or selection
+        if news.pop("took_part"):
+            self._left.append(worker)
+            self._open_kept_run().receive(worker, "", news)
+
+    def lose(self, worker: str) -> None:
+        """Note that a worker has ended before its time."""
+        self._evidence.lost.append(worker)
+
+    def _open_kept_run(self) -> Run:
+        self.open_recorder()
+        assert self._run is not None  # noqa: S101  # for the type checker
+        return self._run
 
     @contextmanager
     def _terminal(self) -> Iterator[Any]:
@@ -222,11 +302,6 @@ class LLMEvalPlugin:
             if reporter is not None:
                 reporter.ensure_newline()
                 reporter.write_line(line, **_markup(status))
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: Any) -> None:
-        """Tell an xdist worker which run it is part of."""
-        node.workerinput["llmeval"] = asdict(self.start)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -265,24 +340,19 @@ class LLMEvalPlugin:
         return (yield)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        node = getattr(report, "node", None)
         self._evidence.reported(
             report.nodeid,
             report.when,
             report.outcome,
             xfail=hasattr(report, "wasxfail"),
+            worker=node.gateway.id if node is not None else "",
         )
-        if any(name.startswith("llmeval.") for name, _ in report.user_properties):
-            self._worker_gates = self._recorder is None
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> None:
-        if self._worker_gates:
-            terminalreporter.write_line(
-                "llmeval: gates were decided in xdist workers, so no verdict is "
-                "written; run without -n for one"
-            )
-        if self._evidence.decisions and not self.is_worker:
+        if self._evidence.decisions:
             from pytest_llmeval.report.terminal import gate_lines
 
             terminalreporter.write_sep("=", "llmeval gates")
@@ -299,16 +369,31 @@ class LLMEvalPlugin:
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         # Not in sessionfinish: a plugin that comes later could still change the status.
-        if self._recorder is None:
-            return
         if self._session is None:
             return
-        session = self._session
+        session, evidence = self._session, self._evidence
+        if self._recorder is None and self._was_begun():
+            self.open_recorder()
+        if self._recorder is None:
+            return
         if session.shouldstop:
-            self._evidence.stopped = str(session.shouldstop)
+            evidence.stopped = str(session.shouldstop)
         elif not self._finished:
-            self._evidence.stopped = "a plugin failed when the session finished"
-        session.exitstatus = self._recorder.finish(int(session.exitstatus))
+            evidence.stopped = "a plugin failed when the session finished"
+        status = int(session.exitstatus)
+        evidence.exit_status = status
+        if status in (2, 3) and evidence.stopped is None:
+            evidence.stopped = "the run was interrupted before its end"
+        self._recorder.close(interrupted=status == 2)
+        if self._run is not None:
+            self._run.note_left(self._left)
+            session.exitstatus = self._run.finish(status)
+
+    def _was_begun(self) -> bool:
+        """Return whether a worker that never reported had begun to evaluate."""
+        if not self._evidence.lost:
+            return False
+        return (self.settings().home / "runs" / self.start.id).exists()
 
 
 def _markup(status: str) -> dict[str, bool]:

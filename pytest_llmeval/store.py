@@ -6,10 +6,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
+
+from filelock import FileLock
 
 from pytest_llmeval.errors import BaselineError
 from pytest_llmeval.errors import ConfigurationError
@@ -18,11 +21,14 @@ from pytest_llmeval.text import redact_within
 from pytest_llmeval.text import redactor
 
 
-class AppendedRows(NamedTuple):
-    """Where rows stand in ``results.jsonl``, and what they are."""
+Span = tuple[int, int]
+"""The first byte of a part of a file, and the one after its last."""
 
-    span: tuple[int, int]
-    """The first byte, and the one after the last."""
+
+class AppendedRows(NamedTuple):
+    """Where rows stand in a file, and what they are."""
+
+    span: Span
     digest: str
 
 
@@ -32,30 +38,36 @@ class RunDirectory:
     Args:
         home: The ``.llmeval`` folder.
         run_id: Names the directory.
+        worker: The xdist worker that writes rows here, to a file of its own.
     """
 
-    def __init__(self, home: Path, run_id: str) -> None:
+    def __init__(self, home: Path, run_id: str, worker: str | None = None) -> None:
         self._home, self.run_id = home, run_id
         self.path = home / "runs" / run_id
         self.verdict = self.path / "verdict.json"
         self.deployment = self.path / "deployment.json"
-        self.results = self.path / "results.jsonl"
+        self.results = self.path / f"{worker or 'results'}.jsonl"
         self.tracking = self.path / "tracking.json"
         self.tracking_lock = self.path / "tracking.lock"
 
     def create(self, verdict: Mapping[str, Any]) -> None:
         """Make the directory with its first, incomplete verdict; move ``last``.
 
+        Of the run's processes the first one does it.
+
         Raises:
             ConfigurationError: the folder cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            ignore = self._home / ".gitignore"
-            if not ignore.exists():
-                ignore.write_text("*\n", encoding="ascii")
-            self.write(self.verdict, verdict)
-            _replace(self._home / "last", f"{self.run_id}\n")
+            with FileLock(self.path / "create.lock"):
+                if self.verdict.exists():
+                    return
+                ignore = self._home / ".gitignore"
+                if not ignore.exists():
+                    ignore.write_text("*\n", encoding="ascii")
+                self.write(self.verdict, verdict)
+                _replace(self._home / "last", f"{self.run_id}\n")
         except OSError as error:
             raise ConfigurationError(
                 f"cannot write to {self.path}: {error}; choose another folder with "
@@ -85,6 +97,37 @@ class RunDirectory:
                 file.write(whole)
             span = start, file.tell()
         return AppendedRows(span, f"sha256:{digest.hexdigest()}")
+
+    def take_rows(self, evaluation: int, worker: str, span: Span) -> AppendedRows:
+        """Append the rows that a worker's file has in a span, under a new number."""
+        path = RunDirectory(self._home, self.run_id, worker).results
+        lines = lines_within(path, span)
+        return self.append_rows(
+            evaluation, (b"{" + line.partition(b", ")[2] for line in lines)
+        )
+
+    def leave(self, worker: str) -> None:
+        """Note that a worker has come to its very end."""
+        (self.path / f"{worker}.left").touch()
+
+    def has_left(self, worker: str) -> bool:
+        """Return whether a worker has come to its very end."""
+        return (self.path / f"{worker}.left").exists()
+
+    def drop_worker_files(self) -> None:
+        """Remove the workers' files, when their rows have been taken."""
+        for path in self.path.glob("gw*"):
+            path.unlink()
+
+
+def lines_within(path: Path, span: Span) -> Iterator[bytes]:
+    """Yield the lines of a part of a file."""
+    at, end = span
+    with path.open("rb") as file:
+        file.seek(at)
+        while at < end and (line := file.readline()):
+            at += len(line)
+            yield line
 
 
 def find_run(home: Path, run_id: str) -> StoredRun | None:

@@ -20,7 +20,7 @@ from pytest_llmeval.records import canonical
 
 
 SCHEMA = 1
-STOPPED = ("NOT_EXECUTED", "BUDGET", "INCOMPLETE", "PARTIAL_RUN")
+STOPPED = ("NOT_EXECUTED", "BUDGET", "WORKER_LOST", "INCOMPLETE", "PARTIAL_RUN")
 """Reasons of a run that did not come to an end: its status is *incomplete*."""
 NO_MANIFEST = (
     "there is no gate manifest {path}, which lists the gates that must pass; write it "
@@ -252,6 +252,8 @@ def _objections(
     yield from _gate_objections(evidence)
     if evidence.over_budget:
         yield "BUDGET", evidence.over_budget
+    for worker in evidence.lost:
+        yield "WORKER_LOST", f"the xdist worker {worker} ended before its time"
     if evidence.stopped:
         yield "INCOMPLETE", evidence.stopped
     for test in evidence.collected:
@@ -269,7 +271,7 @@ def _objections(
     for test in evidence.teardown_errors:
         yield "TEARDOWN_ERROR", f"the teardown of {test} failed"
     for test, outcome in outcomes.items():
-        if outcome != "passed":
+        if outcome not in ("passed", "missed"):
             yield "TESTS_FAILED", f"{test} {outcome}"
     if evidence.exit_status not in (0, 5):
         yield "TESTS_FAILED", f"pytest's exit status is {evidence.exit_status}"

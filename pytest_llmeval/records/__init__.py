@@ -48,6 +48,9 @@ from pytest_llmeval.records.rows import Request
 from pytest_llmeval.records.rows import Row
 from pytest_llmeval.records.rows import RowError
 from pytest_llmeval.records.rows import Usage
+from pytest_llmeval.records.wire import from_builtins
+from pytest_llmeval.records.wire import to_builtins
+from pytest_llmeval.records.wire import to_text
 
 
 __all__ = [
@@ -89,9 +92,12 @@ __all__ = [
     "canonical",
     "digest_of",
     "finite_or_text",
+    "from_builtins",
     "is_finite",
     "is_missing",
     "is_number",
     "is_range",
     "plain",
+    "to_builtins",
+    "to_text",
 ]

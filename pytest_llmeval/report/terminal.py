@@ -106,6 +106,11 @@ def usage_line(results: EvalResults) -> str:
     return ", ".join(parts) or "no request"
 
 
+def refusal_line(reason: str, message: str) -> str:
+    """Return the line that says at once what will forbid the deployment."""
+    return f"llmeval: this run cannot deploy: {reason}: {safe(message, 500)}"
+
+
 def verdict_lines(
     verdict: Mapping[str, Any], paths: Mapping[str, str]
 ) -> list[tuple[str, str]]:

@@ -1,0 +1,288 @@
+"""What tests of one process use: evaluations, decisions, tracked runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from typing import NamedTuple
+from typing import Protocol
+
+import pluggy
+
+from pytest_llmeval.asked import AskedRows
+from pytest_llmeval.baselines import Baselines
+from pytest_llmeval.budget import Budget
+from pytest_llmeval.budget import open_budget
+from pytest_llmeval.config import RunStart
+from pytest_llmeval.config import Settings
+from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.errors import LLMEvalError
+from pytest_llmeval.errors import ModelRefused
+from pytest_llmeval.evidence import Evidence
+from pytest_llmeval.hooks import register_backends
+from pytest_llmeval.models import load_model
+from pytest_llmeval.records import Decision
+from pytest_llmeval.records import Model
+from pytest_llmeval.records import Progress
+from pytest_llmeval.report.junit import junit_properties
+from pytest_llmeval.report.terminal import refusal_line
+from pytest_llmeval.report.terminal import usage_line
+from pytest_llmeval.results import EvalResults
+from pytest_llmeval.rows import RowLog
+from pytest_llmeval.runner import Engine
+from pytest_llmeval.runner import run_evaluation
+from pytest_llmeval.store import RunDirectory
+from pytest_llmeval.text import one_line
+from pytest_llmeval.tracking import RunTracking
+
+
+class _Evaluated(NamedTuple):
+    results: EvalResults
+    test: str | None
+    began: float
+    """By the performance counter."""
+    child_run_id: str | None
+    """Of the tracked run that the test had open for them."""
+
+
+class Keeper(Protocol):
+    """Takes what the tests of one process come to: the run, or a worker's outbox."""
+
+    def add_decision(self, decision: Decision) -> None:
+        """Keep a decision."""
+
+    def add_evaluation(self, evaluation: dict[str, Any]) -> None:
+        """Keep an evaluation whose rows have been written."""
+
+    def add_error(self, test: str | None, reason: str, message: str) -> None:
+        """Note an evaluation that could not be made."""
+
+    def say(self, status: str, line: str) -> None:
+        """Tell the user something."""
+
+
+class RunRecorder:
+    """Evaluates for the tests of one process, and records what they decide.
+
+    Args:
+        settings: The run's settings.
+        manager: The plugin manager whose hooks are asked.
+        keeper: Takes decisions and evaluations.
+        evidence: Knows which test runs.
+        directory: The run's files; of a worker, with its own file of rows.
+        tracking: The run's way into the tracking store.
+        run: The run's id and when it began, as the controller says.
+        progress: Shows how evaluations get on.
+        signing_key: Verdicts of baselines must be signed with it.
+        worker: The xdist worker that this process is.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        manager: pluggy.PluginManager,
+        *,
+        keeper: Keeper,
+        evidence: Evidence,
+        directory: RunDirectory,
+        tracking: RunTracking,
+        run: RunStart,
+        progress: Progress | None = None,
+        signing_key: str | None = None,
+        worker: str | None = None,
+    ) -> None:
+        register_backends(manager)
+        self._settings, self._hook = settings, manager.hook
+        self._keeper, self._evidence, self._progress = keeper, evidence, progress
+        self._directory, self._tracking = directory, tracking
+        self._run_id, self._worker = run.id, worker
+        self._budget = self._open_budget(run)
+        self._models: dict[str | int, tuple[Any, Model]] = {}
+        self._refused: dict[str | int, ModelRefused] = {}
+        self._baselines = Baselines(settings, signing_key)
+        self._open: list[_Evaluated] = []
+        self._child_run_id: str | None = None
+        self._properties: dict[str | None, list[tuple[str, Any]]] = {}
+        self._written = 0
+        self._reached = (0, 0)
+
+    @property
+    def raises(self) -> bool:
+        """False while the gate manifest is written, which needs every gate."""
+        return self._settings.gates is None
+
+    def _open_budget(self, run: RunStart) -> Budget | None:
+        """Open the account that all processes of the run share."""
+        shared = self._settings.workers > 1
+        path = self._directory.path / "budget.db" if shared else None
+        return open_budget(self._settings, path, run.began)
+
+    def evaluate(
+        self,
+        model: Any,
+        data: Any,
+        metrics: Sequence[Any],
+        *,
+        hook: pluggy.HookRelay,
+        folder: Path,
+        **options: Any,
+    ) -> EvalResults:
+        """Evaluate for the current test; note what cannot be evaluated, and raise."""
+        test, began = self._evidence.current, time.perf_counter()
+        engine = Engine(
+            settings=self._settings,
+            hook=hook,
+            run_id=self._run_id,
+            recorder=self,
+            progress=self._follow,
+            budget=self._budget,
+            baselines=self._baselines,
+            folder=folder,
+            scratch=self._directory.path if self.raises else None,
+        )
+        try:
+            results = self._evaluate(engine, model, data, metrics, options)
+        except LLMEvalError as error:
+            reason = getattr(error, "reason", "CONFIGURATION")
+            self._keeper.add_error(test, reason, one_line(error, 500))
+            raise
+        evaluated = _Evaluated(results, test, began, self._child_run_id)
+        self._child_run_id = None
+        if results.source is None:
+            self._keep(evaluated)
+        else:
+            self._open.append(evaluated)
+        return results
+
+    def close_results(self) -> None:
+        """Keep the results that were open for the gates of a test that ends now."""
+        while self._open:
+            evaluated = self._open.pop(0)
+            if evaluated.results.source is not None:
+                evaluated.results.source.close()
+            took_s = time.perf_counter() - evaluated.began
+            results = replace(evaluated.results, duration_s=took_s)
+            self._keep(evaluated._replace(results=results))
+
+    def _evaluate(
+        self,
+        engine: Engine,
+        model: Any,
+        data: Any,
+        metrics: Sequence[Any],
+        options: Mapping[str, Any],
+    ) -> EvalResults:
+        key = self._key_of(model)
+        if key in self._refused:  # the first refusal is enough for the whole run
+            raise self._refused[key]
+        try:
+            return run_evaluation(
+                engine, self._load(model, engine.hook), data, metrics, **options
+            )
+        except ModelRefused as error:
+            self._refused[key] = error
+            raise
+
+    def _follow(self, done: int, total: int, errors: int) -> None:
+        self._reached = (done, total)
+        if self._progress is not None:
+            self._progress(done, total, errors)
+
+    def _how_to_go_on(self) -> str:
+        done, total = self._reached
+        line = f"llmeval: interrupted after {done} of {total} rows"
+        if self._settings.cache == "on":
+            line += "; their replies are stored: the same command goes on from there"
+        return line
+
+    @staticmethod
+    def _key_of(model: Any) -> str | int:
+        return model if isinstance(model, str) else id(model)
+
+    def _load(self, model: Any, hook: pluggy.HookRelay) -> Model:
+        key = self._key_of(model)
+        if key not in self._models:
+            # The original is kept too, so that its id names no other object later.
+            self._models[key] = (model, load_model(model, hook, self._settings))
+        loaded = self._models[key][1]
+        if self._settings.deploy is not None and not loaded.ref.pinned:
+            message = f"{loaded.ref} is not a fixed version"
+            self._keeper.say("fail", refusal_line("UNPINNED_MODEL", message))
+        return loaded
+
+    def _keep(self, evaluated: _Evaluated) -> None:
+        """Say what an evaluation took, and write its rows."""
+        results, over_budget = evaluated.results, None
+        left_out = results.columns.kinds["budget"]
+        if left_out:
+            over_budget = (
+                f"{left_out} of {len(results.rows)} rows of {results.name} were not "
+                "evaluated"
+            )
+        self._keeper.say("", f"  {usage_line(results)}")
+        if not self.raises:
+            return
+        self._written += 1
+        rows: RowLog | AskedRows = results.rows  # type: ignore[assignment]  # ours
+        try:
+            written = self._directory.append_rows(self._written, rows.lines())
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot write {self._directory.results}: {error}; the answers are in "
+                "the predictions store, so the same command goes on from there"
+            ) from None
+        self._keeper.add_evaluation(
+            {
+                **results.summary(),
+                "test": evaluated.test,
+                "worker": self._worker,
+                "rows_span": written.span,
+                "rows_digest": written.digest,
+                "over_budget": over_budget,
+                "mlflow_run_id": evaluated.child_run_id,
+            }
+        )
+
+    def record(self, decision: Decision) -> Decision:
+        """Keep a decision for the current test; safe in threads."""
+        decision = replace(decision, test=self._evidence.current)
+        self._keeper.add_decision(decision)
+        properties = self._properties.setdefault(decision.test, [])
+        properties.extend(junit_properties(decision))
+        return decision
+
+    def take_properties(self, test: str) -> list[tuple[str, Any]]:
+        """Return the junit properties of a test's decisions, once."""
+        properties = self._properties.pop(test, [])
+        if properties:
+            properties.append(("llmeval.run_id", self._run_id))
+        return properties
+
+    @contextmanager
+    def tracked_child(self, name: str) -> Iterator[Any]:
+        """Open the tracked run of this test's next evaluation, and give it.
+
+        Raises:
+            ConfigurationError: tracking is off, or the tests run in workers.
+        """
+        with self._tracking.child(name) as child:
+            self._child_run_id = child.info.run_id
+            try:
+                yield child
+            finally:
+                self._child_run_id = None
+
+    def close(self, *, interrupted: bool) -> None:
+        """Close the models; after an interrupt say how to go on."""
+        if interrupted and self._reached[0] < self._reached[1]:
+            self._keeper.say("", self._how_to_go_on())
+        for _, model in self._models.values():
+            model.close()
+        if self._worker is not None:
+            self._directory.leave(self._worker)

@@ -1,0 +1,335 @@
+"""The run as its one keeper sees it: what was decided, and how it ends."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import asdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from pytest_llmeval.config import Settings
+from pytest_llmeval.deploy import deploy
+from pytest_llmeval.deploy import known_refusal
+from pytest_llmeval.evidence import Evidence
+from pytest_llmeval.gate import explain
+from pytest_llmeval.provenance import read_provenance
+from pytest_llmeval.records import Decision
+from pytest_llmeval.records import canonical
+from pytest_llmeval.records import from_builtins
+from pytest_llmeval.report.terminal import refusal_line
+from pytest_llmeval.report.terminal import verdict_lines
+from pytest_llmeval.store import RunDirectory
+from pytest_llmeval.text import one_line
+from pytest_llmeval.text import safe
+from pytest_llmeval.tracking import RunTracking
+from pytest_llmeval.tracking import Say
+from pytest_llmeval.tracking import is_uploaded
+from pytest_llmeval.verdict import NO_MANIFEST
+from pytest_llmeval.verdict import format_manifest
+from pytest_llmeval.verdict import judge
+from pytest_llmeval.verdict import keep_live_tables
+from pytest_llmeval.verdict import manifest_entry
+from pytest_llmeval.verdict import read_manifest
+from pytest_llmeval.verdict import sign
+from pytest_llmeval.verdict import verdict_document
+
+
+class Run:
+    """Keeps a run's decisions and evaluations, and finishes it.
+
+    There is one in a run: in the controller of xdist workers, or in the only process.
+
+    Args:
+        settings: The run's settings.
+        hook: Where trackers and targets are registered.
+        evidence: Where tests and decisions are noted.
+        directory: The run's files.
+        tracking: The run's way into the tracking store.
+        started_at: When the run began, Unix time in seconds.
+        say: Shows a line to the user.
+        signing_key: Signs the verdict.
+        command: What the user typed, for the line that says how to repeat it.
+
+    Raises:
+        ConfigurationError: the manifest cannot be read.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        hook: pluggy.HookRelay,
+        *,
+        evidence: Evidence,
+        directory: RunDirectory,
+        tracking: RunTracking,
+        started_at: float,
+        say: Say,
+        signing_key: str | None = None,
+        command: str = "pytest",
+    ) -> None:
+        self._settings, self._hook, self._evidence = settings, hook, evidence
+        self._directory, self._tracking = directory, tracking
+        self._started_at, self._key, self._command = started_at, signing_key, command
+        self._show_line, self._said = say, set[str]()
+        self._provenance = read_provenance(settings.rootdir)
+        self._manifest = read_manifest(settings.manifest_path)
+        self._evaluations: list[dict[str, Any]] = []
+        self._tellers: dict[str | None, str] = {}
+
+    def begin(self) -> None:
+        """Write the verdict as incomplete, and say what is sure to forbid a deployment.
+
+        Raises:
+            ConfigurationError: the folder cannot be written.
+        """
+        if self._settings.gates is None:
+            self._directory.create(self._verdict("incomplete", "INCOMPLETE", "running"))
+        if self._settings.deploy is not None:
+            refusal = known_refusal(
+                self._settings,
+                self._provenance,
+                has_manifest=self._manifest is not None,
+            )
+            if refusal is not None:
+                self.say("fail", refusal_line(refusal.reason, str(refusal)))
+
+    def say(self, status: str, line: str) -> None:
+        """Show a line to the user; a refusal that several workers see only once."""
+        if status == "fail" and line in self._said:
+            return
+        self._said.add(line)
+        self._show_line(status, line)
+
+    def add_decision(self, decision: Decision) -> None:
+        """Keep a decision."""
+        self._evidence.decisions.append(decision)
+
+    def add_error(self, test: str | None, reason: str, message: str) -> None:
+        """Note an evaluation that could not be made."""
+        self._evidence.evaluation_errors.append((test, reason, message))
+
+    def add_evaluation(self, evaluation: dict[str, Any]) -> None:
+        """Keep an evaluation whose rows are in ``results.jsonl``, or a worker's."""
+        if evaluation["over_budget"]:
+            self._evidence.over_budget = evaluation["over_budget"]
+        self._evaluations.append(evaluation)
+
+    def receive(self, worker: str, test: str, news: Mapping[str, Any]) -> None:
+        """Take over what a worker says of a test.
+
+        Args:
+            worker: Its id.
+            test: The test that it runs or has run.
+            news: What its `Outbox` held.
+        """
+        for status, line in news.get("lines", ()):
+            self.say(status, line)
+        for error in news.get("errors", ()):
+            self.add_error(*error)
+        decisions = [
+            from_builtins(Decision, entry) for entry in news.get("decisions", ())
+        ]
+        if self._tellers.setdefault(test, worker) != worker:  # --dist each: once more
+            known = [_outcome(decision) for decision in self._evidence.decisions]
+            for decision in decisions:
+                if _outcome(decision) not in known:
+                    self.add_decision(decision)
+            return
+        for decision in decisions:
+            self.add_decision(decision)
+        for evaluation in news.get("evaluations", ()):
+            self.add_evaluation(evaluation)
+
+    def note_left(self, workers: Iterable[str]) -> None:
+        """Note which of the workers that said they were done did not come to an end."""
+        self._evidence.lost += [w for w in workers if not self._directory.has_left(w)]
+
+    def finish(self, exit_status: int) -> int:
+        """Decide the verdict, write it, track the run, deploy; return the exit status.
+
+        Args:
+            exit_status: pytest's own, when nothing can change it any more.
+        """
+        self._evidence.decisions.sort(key=lambda d: self._evidence.in_order(d.test))
+        if self._settings.gates is not None:
+            return self._finish_gates(exit_status)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracker and registry, after the tests
+            return self._finish_run(exit_status)
+
+    def _gather_rows(self) -> None:
+        """Bring the rows of all workers into one file, in the order of the tests."""
+        self._evaluations.sort(key=lambda e: self._evidence.in_order(e["test"]))
+        for number, evaluation in enumerate(self._evaluations, 1):
+            worker = evaluation["worker"]
+            if worker is not None:
+                rows = self._directory.take_rows(
+                    number, worker, evaluation["rows_span"]
+                )
+                evaluation["rows_span"], evaluation["rows_digest"] = rows
+        self._directory.drop_worker_files()
+
+    def _finish_run(self, exit_status: int) -> int:
+        evidence, finished_at = self._evidence, time.time()
+        status, reason, detail = judge(evidence, self._manifest)
+        verdict: Mapping[str, Any]
+        try:
+            self._gather_rows()
+            verdict = self._verdict(status, reason, detail, finished_at)
+            self._write_verdict(verdict)
+        except OSError as error:
+            self.say(
+                "fail",
+                f"cannot write {self._directory.verdict}: {error}; the verdict stays "
+                "incomplete, and nothing is tracked or deployed",
+            )
+            return exit_status or 1
+        verdict = self._tracking.upload(verdict, self._evaluations, self._write_verdict)
+        self._show(verdict)
+        if evidence.over_budget:  # whatever the gates say of the rows that are there
+            exit_status = exit_status or 1
+        failed = status != "pass" or self._manifest is None
+        if self._settings.require and failed:
+            if status == "pass":
+                path = self._settings.manifest
+                self.say("fail", f"required: {NO_MANIFEST.format(path=path)}")
+            exit_status = exit_status or 1
+        if self._settings.deploy is not None and not self._deploy(verdict):
+            exit_status = exit_status or 1
+        if exit_status:
+            path = self._shown(self._directory.verdict)
+            self.say("", f"see {path}; repeat with: {safe(self._command)}")
+        return exit_status
+
+    def _verdict(
+        self, status: str, reason: str, detail: str, finished_at: float | None = None
+    ) -> dict[str, Any]:
+        return verdict_document(
+            run_id=self._directory.run_id,
+            status=status,
+            reason=reason,
+            detail=safe(detail, 1_000),
+            evidence=self._evidence,
+            gates=[
+                {**decision.to_dict(), "text": explain(decision)}
+                for decision in self._evidence.decisions
+            ],
+            manifest=self._manifest,
+            provenance=self._provenance.to_dict(),
+            evaluations=self._evaluations,
+            times=(self._started_at, finished_at),
+        )
+
+    def _write_verdict(self, verdict: Mapping[str, Any]) -> None:
+        self._directory.write(self._directory.verdict, sign(verdict, self._key))
+
+    def _show(self, verdict: Mapping[str, Any]) -> None:
+        paths = {"verdict file": self._shown(self._directory.verdict)}
+        if self._evaluations:
+            paths["rows"] = self._shown(self._directory.results)
+        if verdict["mlflow_run_id"]:
+            paths["MLflow run"] = verdict["mlflow_run_id"] + self._where_tracked()
+        for status, line in verdict_lines(verdict, paths):
+            self.say(status, line)
+
+    def _where_tracked(self) -> str:
+        uri = self._settings.tracking_uri.replace(f"{self._settings.rootdir}/", "")
+        if uri.startswith("sqlite:"):
+            return f" (open with: mlflow ui --backend-store-uri {uri})"
+        return f" at {uri}"
+
+    def _shown(self, path: Path) -> str:
+        root = self._settings.rootdir
+        return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+    def _deploy(self, verdict: Mapping[str, Any]) -> bool:
+        settings = self._settings
+        outcome = deploy(
+            verdict,
+            settings.deploy or "",
+            self._hook,
+            settings,
+            self._provenance,
+            is_tracked=is_uploaded(self._directory),
+        )
+        document = {
+            "schema": 1,
+            "run_id": self._directory.run_id,
+            "verdict_reason": verdict["reason"],
+            **asdict(outcome),
+            "at": time.time(),
+        }
+        try:
+            self._directory.write(self._directory.deployment, document)
+        except OSError as error:
+            self.say("fail", f"cannot write {self._directory.deployment}: {error}")
+        word = {"DEPLOYED": "deployed", "NOOP": "nothing to deploy"}
+        text = word.get(outcome.reason, f"not deployed: {outcome.reason}")
+        self.say(
+            "pass" if outcome.ok else "fail", f"{text}: {safe(outcome.message, 500)}"
+        )
+        return outcome.ok
+
+    def _finish_gates(self, exit_status: int) -> int:
+        """Write the manifest, or show how it would change."""
+        evidence = self._evidence
+        kept = [
+            decision if decision.status == "error" else replace(decision, status="pass")
+            for decision in evidence.decisions
+        ]
+        whole = replace(evidence, decisions=kept, exit_status=exit_status)
+        _, reason, detail = judge(whole, None)
+        if evidence.selection is not None:
+            reason, detail = "PARTIAL_RUN", evidence.selection
+        if reason != "OK":
+            self.say(
+                "fail",
+                f"llmeval gates: the manifest stays as it is, because it needs a "
+                f"complete run ({reason}: {safe(detail, 500)})",
+            )
+            return exit_status or 1
+        entries = [manifest_entry(decision) for decision in evidence.decisions]
+        text = format_manifest(keep_live_tables(entries, self._manifest))
+        path = self._settings.manifest_path
+        before = path.read_text(encoding="utf-8") if self._manifest else ""
+        for line in _differences(before, text):
+            self.say("", line)
+        shown = self._shown(path)
+        if before == text:
+            self.say("pass", f"{shown} is up to date: {len(entries)} gates")
+        elif self._settings.gates == "diff":
+            self.say("fail", f"{shown} differs; write it with: llmeval gates update")
+            return exit_status or 1
+        else:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+            except (OSError, UnicodeError) as error:
+                self.say("fail", f"cannot write {shown}: {one_line(error)}")
+                return exit_status or 1
+            self.say("pass", f"wrote {shown}: {len(entries)} gates; commit it")
+        return exit_status
+
+
+def _outcome(decision: Decision) -> tuple[str | None, str, str]:
+    """Return what two runs of one test have to agree on."""
+    return (
+        decision.test,
+        canonical(manifest_entry(decision)).decode(),
+        decision.status,
+    )
+
+
+def _differences(before: str, after: str) -> list[str]:
+    import difflib
+
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), "committed", "now", lineterm="", n=3
+    )
+    return [safe(line, 500) for line in lines]
