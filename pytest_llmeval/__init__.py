@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pytest_llmeval.models import CallableModel
     from pytest_llmeval.records import DatasetRef
     from pytest_llmeval.records import Example
+    from pytest_llmeval.records import Gate
     from pytest_llmeval.records import Metric
     from pytest_llmeval.records import Prediction
     from pytest_llmeval.results import EvalResults
@@ -39,6 +40,7 @@ __all__ = [
     "DatasetRef",
     "EvalResults",
     "Example",
+    "Gate",
     "LLMEvalError",
     "Metric",
     "Prediction",
@@ -64,6 +66,7 @@ _HOME = {
     "DatasetRef": "records",
     "EvalResults": "results",
     "Example": "records",
+    "Gate": "records",
     "LLMEvalError": "errors",
     "Metric": "records",
     "Prediction": "records",

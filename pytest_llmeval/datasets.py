@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,8 @@ def load_dataset(
     *,
     columns: Mapping[str, str | Sequence[str]] | None = None,
     folder: Path | None = None,
+    limit: int | None = None,
+    in_memory: bool = False,
 ) -> Dataset:
     """Read a dataset into examples.
 
@@ -65,6 +69,8 @@ def load_dataset(
         settings: The run's settings.
         columns: Explicit names, as in `DatasetRef`.
         folder: What a relative path starts from, before the rootdir.
+        limit: How many rows to read at most, from the first on.
+        in_memory: Keep the examples, instead of reading them anew each time.
 
     Raises:
         DataError: names file, line and column of what is wrong.
@@ -87,9 +93,9 @@ def load_dataset(
                 "a csv, tsv, json, jsonl or parquet file, a pandas frame, a list of "
                 "mappings or a DatasetRef"
             )
-        return rows
+        return rows if limit is None else islice(rows, limit)
 
-    return _build(name, read, ref.columns)
+    return _build(name, read, ref.columns, in_memory)
 
 
 def _find(path: Path, folder: Path | None, rootdir: Path) -> Path:
@@ -100,6 +106,26 @@ def _find(path: Path, folder: Path | None, rootdir: Path) -> Path:
     raise DataError(
         f"no data file {str(path)!r}; looked for: "
         + ", ".join(str(candidate) for candidate in dict.fromkeys(tried))
+    )
+
+
+def part_of(dataset: Dataset, positions: Sequence[int]) -> Dataset:
+    """Return a dataset of some of the examples, in their order, all of them in memory.
+
+    Its digest is that of a file with these rows alone.
+    """
+    if len(positions) == len(dataset.ids):
+        return dataset
+    wanted = set(positions)
+    examples = [one for at, one in enumerate(dataset.examples) if at in wanted]
+    total = sum(int.from_bytes(_hash(example.metadata), "big") for example in examples)
+    return replace(
+        dataset,
+        digest=_digest(total),
+        examples=examples,
+        ids=[example.id for example in examples],
+        filled=Counter(name for one in examples for name in _given(one.metadata)),
+        with_references=sum(bool(example.references) for example in examples),
     )
 
 
@@ -138,7 +164,7 @@ class _Examples:
     def __iter__(self) -> Iterator[Example]:
         position = -1
         for position, (where, record) in enumerate(self._read()):
-            row_hash = hashlib.sha256(canonical(record)).digest()
+            row_hash = _hash(record)
             if position >= len(self) or _check(row_hash) != self.checks[position]:
                 raise self._changed(f"{where} is another row now")
             yield _example(self.ids[position], record, self.mapping, where)
@@ -159,10 +185,14 @@ def _check(row_hash: bytes) -> int:
 
 
 def _build(
-    name: str, read: Read, columns: Mapping[str, str | Sequence[str]] | None
+    name: str,
+    read: Read,
+    columns: Mapping[str, str | Sequence[str]] | None,
+    in_memory: bool,
 ) -> Dataset:
     """Read all rows once: check them, name them, and digest them."""
     examples: _Examples | None = None
+    kept: list[Example] = []
     copies: dict[str, int] = {}
     seen: set[str] = set()
     filled: Counter[str] = Counter()
@@ -171,7 +201,7 @@ def _build(
         if examples is None:
             examples = _Examples(name, read, _choose(record, columns, name, where))
         mapping = examples.mapping
-        row_hash = hashlib.sha256(canonical(record)).digest()
+        row_hash = _hash(record)
         total += int.from_bytes(row_hash, "big")
         row_id = _row_id(record, mapping, where)
         if row_id is None:
@@ -183,21 +213,36 @@ def _build(
             raise _doubled(row_id, where, read, mapping)
         seen.add(row_id)
         example = _example(row_id, record, mapping, where)
+        if in_memory:
+            kept.append(example)
         with_references += bool(example.references)
-        filled.update(column for column in record if not is_missing(record[column]))
+        filled.update(_given(record))
         examples.ids.append(row_id)
         examples.checks.append(_check(row_hash))
     if examples is None:
         raise DataError(f"{name} has no rows; an evaluation needs one", "ZERO_ROWS")
     return Dataset(
         name=name,
-        digest=f"sha256:{total % 2**256:064x}",
-        examples=examples,
+        digest=_digest(total),
+        examples=kept or examples,
         ids=examples.ids,
         columns=asdict(examples.mapping),
         filled=filled,
         with_references=with_references,
     )
+
+
+def _given(record: Mapping[str, Any]) -> list[str]:
+    return [column for column in record if not is_missing(record[column])]
+
+
+def _hash(record: Mapping[str, Any]) -> bytes:
+    return hashlib.sha256(canonical(record)).digest()
+
+
+def _digest(total: int) -> str:
+    """Return the digest of a dataset from the sum of its rows' hashes."""
+    return f"sha256:{total % 2**256:064x}"
 
 
 def _doubled(row_id: str, where: str, read: Read, mapping: _Mapping) -> DataError:

@@ -147,6 +147,21 @@ def decide_each_slice(
     return decide_slices(results, gate, by)
 
 
+def decide_listed(results: EvalResults, gate: Gate) -> Decision:
+    """Return the decision on a gate that was written down before there were results.
+
+    A gate without a confidence has that of the ini value ``llmeval_confidence``.
+    """
+    gate = replace(
+        gate,
+        threshold=_as_float(gate.threshold),
+        confidence=_level(results, gate.op, gate.confidence),
+    )
+    if gate.kind == "change":
+        return _decide_change(results, gate.baseline or "", gate)
+    return decide_gate(results, gate)
+
+
 def _decide_change(
     results: EvalResults, baseline: BaselineName, gate: Gate
 ) -> Decision:

@@ -40,6 +40,8 @@ class Evidence:
     stopped: str | None = None
     """Why the run ended early, when it did."""
     decisions: list[Decision] = field(default_factory=list)
+    undecided: list[str] = field(default_factory=list)
+    """Gates over cases of which only a part was selected."""
     over_budget: str | None = None
     """What the budget left out, when it was reached."""
     evaluation_errors: list[tuple[str | None, str, str]] = field(default_factory=list)

@@ -15,6 +15,7 @@ from pytest_llmeval.errors import LLMEvalError
 
 
 if TYPE_CHECKING:
+    from pytest_llmeval.cases import Case
     from pytest_llmeval.config import Settings
     from pytest_llmeval.records import Metric
     from pytest_llmeval.results import EvalResults
@@ -99,6 +100,36 @@ def _close_results(recorder: RunRecorder) -> None:
         recorder.close_results()
     except LLMEvalError as error:
         raise error.with_traceback(None) from None  # as in evaluate()
+
+
+@pytest.fixture
+def llmeval_case(request: pytest.FixtureRequest) -> Case:
+    """One row of the data that the marker llmeval_cases names, and the model's answer.
+
+    Gives id, input, references, context, metadata and prediction; score("token_f1")
+    computes a metric and records the score, record("tone", 0.8) records your own.
+    """
+    try:
+        spec, position = request.param
+    except AttributeError:
+        pytest.fail(
+            "llmeval_case needs the marker that names the data: "
+            '@pytest.mark.llmeval_cases("data/qa.jsonl")',
+            pytrace=False,
+        )
+    recorder = _open_recorder(request)
+    try:
+        return recorder.open_case(
+            spec,
+            position,
+            hook=request.node.ihook,
+            model=lambda: request.getfixturevalue("llmeval_model"),
+            further_metrics=lambda: request.getfixturevalue("llmeval_metrics"),
+        )
+    except LLMEvalError as error:
+        from pytest_llmeval.text import safe
+
+        pytest.fail(safe(error, LONGEST_MESSAGE), pytrace=False)
 
 
 @pytest.fixture

@@ -27,9 +27,11 @@ from pytest_llmeval.config import nearest
 from pytest_llmeval.errors import MetricError
 from pytest_llmeval.errors import optional
 from pytest_llmeval.fingerprint import digest_code
+from pytest_llmeval.records import Dataset
 from pytest_llmeval.records import Example
 from pytest_llmeval.records import Metric
 from pytest_llmeval.records import Prediction
+from pytest_llmeval.text import first_few
 
 
 UNIT = (0.0, 1.0)
@@ -370,6 +372,23 @@ def find_metrics(
     if not chosen:
         raise MetricError('metrics= is empty; give at least one, such as "exact_match"')
     return chosen
+
+
+def check_references(dataset: Dataset, metrics: Iterable[Metric]) -> None:
+    """Refuse metrics that need references on a dataset where some rows have none.
+
+    Raises:
+        MetricError: names the metrics, and the first such rows.
+    """
+    needing = [metric.name for metric in metrics if metric.needs_references]
+    rows, bare = len(dataset.ids), len(dataset.ids) - dataset.with_references
+    if needing and bare:
+        without = (example.id for example in dataset.examples if not example.references)
+        raise MetricError(
+            f"{', '.join(needing)} compare with references, and {bare} of "
+            f"{rows} rows of {dataset.name} have none: {first_few(without)}; "
+            'name their column with columns={"references": …}'
+        )
 
 
 def _by_name(name: str, known: Mapping[str, Metric]) -> Metric:

@@ -20,6 +20,15 @@ import pytest
 
 
 CLASH = "pytest-llmeval"
+MARKER = (
+    "llmeval_cases(data, *, id=None, limit=None, metrics=(), gates=(), name=None, "
+    "prompt=None, params=None, columns=None): run the test once for each row of the "
+    'data, with the fixture llmeval_case. Example: @pytest.mark.llmeval_cases("data/'
+    'qa.jsonl", gates=[Gate("pass_rate", ">=", 0.9)]). With gates= a failing assert is '
+    "a case that missed, and the gates decide over all cases; without, it fails as in "
+    "any test."
+)
+MISSED_SHOWN = 10
 _signing_key = pytest.StashKey["str | None"]()
 try:
     importlib.metadata.version(CLASH)
@@ -27,6 +36,7 @@ except importlib.metadata.PackageNotFoundError:
     _clashes = False
     from pytest_llmeval.evidence import Evidence
     from pytest_llmeval.fixtures import evaluate
+    from pytest_llmeval.fixtures import llmeval_case
     from pytest_llmeval.fixtures import llmeval_metrics
     from pytest_llmeval.fixtures import llmeval_model
     from pytest_llmeval.fixtures import mlflow_run
@@ -34,7 +44,13 @@ except importlib.metadata.PackageNotFoundError:
     from pytest_llmeval.fixtures import settings_key
     from pytest_llmeval.options import OPTIONS
 
-    __all__ = ["evaluate", "llmeval_metrics", "llmeval_model", "mlflow_run"]
+    __all__ = [
+        "evaluate",
+        "llmeval_case",
+        "llmeval_metrics",
+        "llmeval_model",
+        "mlflow_run",
+    ]
 else:
     _clashes = True  # the other package has put its own files where ours were
 
@@ -99,6 +115,7 @@ def pytest_configure(config: pytest.Config) -> None:
     side = _side(config, plugin)
     if side is not None:
         config.pluginmanager.register(side, "llmeval-transport")
+    config.addinivalue_line("markers", MARKER)
     config.stash[settings_key] = plugin.settings
     config.stash[recorder_key] = plugin.open_recorder
     if config.pluginmanager.register(plugin, "llmeval-run") is None and plugin.asked:
@@ -159,7 +176,7 @@ class LLMEvalPlugin:
         self._outbox: Outbox | None = None
         self._left: list[str] = []
         self._session: pytest.Session | None = None
-        self._finished = False
+        self._has_cases = self._finished = False
 
     def settings(self) -> Settings:
         """Return the run's settings.
@@ -224,6 +241,7 @@ class LLMEvalPlugin:
             progress=progress,
             signing_key=self.signing_key,
             command=f"pytest {shlex.join(self._config.invocation_params.args)}",
+            distributes=bool(getattr(self._config.option, "tx", None)),
         )
 
     def _open_outbox(self, settings: Settings, worker: str) -> None:
@@ -314,8 +332,20 @@ class LLMEvalPlugin:
             except ConfigurationError as error:
                 raise pytest.UsageError(f"llmeval: {error}") from None
 
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        marker = metafunc.definition.get_closest_marker("llmeval_cases")
+        if marker is not None:
+            from pytest_llmeval.case_tests import parametrize
+
+            parametrize(metafunc, marker, self.settings())
+            self._has_cases = True
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._evidence.collected = [item.nodeid for item in session.items]
+        if self._has_cases:
+            from pytest_llmeval.case_tests import note_selected
+
+            note_selected(session.items)
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         if items and self._evidence.selection is None:
@@ -335,16 +365,42 @@ class LLMEvalPlugin:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        if call.when == "teardown" and self._recorder is not None:
-            item.user_properties += self._recorder.take_properties(item.nodeid)
-        return (yield)
+        recorder = self._recorder
+        if call.when == "teardown" and recorder is not None:
+            item.user_properties += recorder.take_properties(item.nodeid)
+        report = yield
+        is_over = call.when == "call" or (call.when == "setup" and not report.passed)
+        if self._has_cases and recorder is not None and is_over:
+            from pytest_llmeval.case_tests import close_case
+
+            close_case(item, call, report, recorder)
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(
+        self, report: pytest.CollectReport | pytest.TestReport
+    ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+        if getattr(report, "llmeval_missed", False):
+            return "missed", "m", ("MISSED", {"yellow": True})
+        return None
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, Any]:
+        result = yield
+        if self._run is not None and self._recorder is not None:
+            for gated in self._recorder.decide_cases():
+                from pytest_llmeval.case_tests import report_gate
+
+                session.testscollected += 1  # or the progress would pass 100 %
+                report_gate(self._config, gated, raises=self._recorder.raises)
+        return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         node = getattr(report, "node", None)
         self._evidence.reported(
             report.nodeid,
             report.when,
-            report.outcome,
+            "missed" if getattr(report, "llmeval_missed", False) else report.outcome,
             xfail=hasattr(report, "wasxfail"),
             worker=node.gateway.id if node is not None else "",
         )
@@ -352,12 +408,27 @@ class LLMEvalPlugin:
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> None:
+        self._show_missed(terminalreporter)
         if self._evidence.decisions:
             from pytest_llmeval.report.terminal import gate_lines
 
             terminalreporter.write_sep("=", "llmeval gates")
             for status, line in gate_lines(self._evidence.decisions):
                 terminalreporter.write_line(line, **_markup(status))
+        for line in self._evidence.undecided:
+            terminalreporter.write_line(f"not decided: {line}", yellow=True)
+
+    def _show_missed(self, terminalreporter: pytest.TerminalReporter) -> None:
+        missed = terminalreporter.stats.get("missed", [])
+        if not missed:
+            return
+        terminalreporter.write_sep("=", "llmeval cases that missed")
+        for report in missed[:MISSED_SHOWN]:
+            first = str(report.longrepr[2]).partition("\n")[0]
+            terminalreporter.write_line(f"{report.nodeid} {first}", yellow=True)
+        if len(missed) > MISSED_SHOWN:
+            more = len(missed) - MISSED_SHOWN
+            terminalreporter.write_line(f"and {more} more; all are in --junitxml FILE")
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self) -> Generator[None]:

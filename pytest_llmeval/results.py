@@ -78,6 +78,8 @@ class Columns:
     def note(self, position: int, row: Row) -> None:
         """Take over a row's scores and numbers."""
         for name, score in row.scores.items():
+            if name not in self.scores:  # cases may come up with metrics of their own
+                self.scores[name] = _unknown(len(self.numbers["attempts"]))
             self.scores[name][position] = score
         if row.errors:
             self.failed[position] = tuple(error.kind for error in row.errors)
@@ -93,6 +95,12 @@ class Columns:
                 value = getattr(reply, name)
                 if value is not None:
                     numbers[name][position] = value
+
+    def forget(self, position: int) -> None:
+        """Take back what is known of a row, which is to be noted anew."""
+        for values in (*self.scores.values(), *self.numbers.values()):
+            values[position] = math.nan
+        self.failed.pop(position, None)
 
     def take(self, examples: Sequence[int]) -> Columns:
         """Return the columns of the examples at these positions, in this order."""

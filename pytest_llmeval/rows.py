@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class RowLog(LazyRows):
         fields: Which column of the data is which, see `Dataset.columns`.
         redact: Takes secrets out of a text.
         folder: Where the file lies; the system's temporary folder by default.
+        name: What the file is called when it is to stay.
 
     Raises:
         ConfigurationError: the folder takes no file, or has no space; so does `add`.
@@ -56,14 +58,14 @@ class RowLog(LazyRows):
         fields: Mapping[str, Any],
         redact: Callable[[str], str],
         folder: Path | None = None,
+        name: str | None = None,
     ) -> None:
         self.columns = columns
         self._names = _text_columns(fields)
         self._redact = redact
         self._folder = folder or "the temporary folder"
         with self._naming_folder():
-            # Without a buffer, because one that a full disk did not take stays in it.
-            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # lives as long as this
+            self._file = _open(folder, name)
         weakref.finalize(self, self._file.close)
         self._lock = threading.Lock()  # gates may be decided in threads
         rows = len(columns.ids) * columns.repeats
@@ -79,15 +81,29 @@ class RowLog(LazyRows):
         """Append the row at a position."""
         if self.has(position):
             raise RuntimeError(f"row {row.example.id!r} was added twice")
+        self.put(position, row)
+
+    def put(self, position: int, row: Row) -> None:
+        """Append the row at a position, in the place of an earlier one."""
         entry = self._entry(row)
         if self.columns.repeats > 1:
             entry["repeat"] = position % self.columns.repeats
         line = json.dumps(redact_within(entry, self._redact)).encode() + b"\n"
+        self._append(position, line, row)
+
+    def put_line(self, position: int, line: bytes) -> None:
+        """Append the row at a position as another log has written it."""
+        self._append(position, line, read_row(json.loads(line), self._names))
+
+    def _append(self, position: int, line: bytes, row: Row) -> None:
         with self._lock, self._naming_folder():
             self._file.seek(self._end)  # rows may have been read since
             rest = memoryview(line)
             while rest:
                 rest = rest[self._file.write(rest) :]
+        if self.has(position):
+            self.columns.forget(position)
+            self.done -= 1
         self._starts[position], self._sizes[position] = self._end, len(line)
         self._end += len(line)
         self.done += 1
@@ -147,6 +163,13 @@ class RowLog(LazyRows):
             **{name: getattr(prediction, name) for name in PREDICTION_FIELDS},
             **{name: getattr(reply, name, None) for name in REPLY_FIELDS},
         }
+
+
+def _open(folder: Path | None, name: str | None) -> RawIOBase:
+    # Without a buffer, because one that a full disk did not take stays in it.
+    if folder is None or name is None:
+        return tempfile.TemporaryFile(dir=folder, buffering=0)
+    return (folder / name).open("w+b", buffering=0)
 
 
 def read_row(entry: Mapping[str, Any], names: Mapping[str, str] | None = None) -> Row:

@@ -27,6 +27,7 @@ from pytest_llmeval.datasets import load_dataset
 from pytest_llmeval.errors import MetricError
 from pytest_llmeval.gate import USUAL_CONFIDENCE
 from pytest_llmeval.hooks import headless_manager
+from pytest_llmeval.metrics import check_references
 from pytest_llmeval.metrics import find_metrics
 from pytest_llmeval.models import build_request
 from pytest_llmeval.models import load_model
@@ -41,7 +42,6 @@ from pytest_llmeval.results import Columns
 from pytest_llmeval.results import EvalResults
 from pytest_llmeval.rows import RowLog
 from pytest_llmeval.scoring import MetricValues
-from pytest_llmeval.text import first_few
 from pytest_llmeval.text import redactor
 
 
@@ -149,7 +149,7 @@ def run_evaluation(
     dataset = load_dataset(
         data, engine.hook, engine.settings, columns=columns, folder=engine.folder
     )
-    _check_references(dataset, definitions.values())
+    check_references(dataset, definitions.values())
     request = build_request(prompt, params, dataset.columns, repeats)
     names = [m.name for m in definitions.values() if m.score]
     columns_of_rows = Columns(dataset.ids, names, repeats)
@@ -230,18 +230,6 @@ class _Evaluation:
                 budget=engine.budget,
                 progress=engine.progress,
             )
-
-
-def _check_references(dataset: Dataset, metrics: Iterable[Metric]) -> None:
-    needing = [metric.name for metric in metrics if metric.needs_references]
-    rows, bare = len(dataset.ids), len(dataset.ids) - dataset.with_references
-    if needing and bare:
-        without = (example.id for example in dataset.examples if not example.references)
-        raise MetricError(
-            f"{', '.join(needing)} compare with references, and {bare} of "
-            f"{rows} rows of {dataset.name} have none: {first_few(without)}; "
-            'name their column with columns={"references": …}'
-        )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -132,7 +133,7 @@ class MetricValues(Mapping[str, MetricValue]):
         if metric is None:
             raise KeyError(name)
         scores = self._scores(name, columns) if metric.aggregate is None else None
-        if scores is None:
+        if metric.aggregate is not None:
             value = _aggregate(metric, self._good_rows(columns.repeats))
         else:
             value = stats.mean(scores) if scores else None
@@ -150,10 +151,14 @@ class MetricValues(Mapping[str, MetricValue]):
             variance_within=within,
         )
 
-    def _scores(self, name: str, columns: Columns) -> list[float]:
+    def _scores(self, name: str, columns: Columns) -> list[float] | None:
+        """Return the scores of the examples that count; None when some have none."""
         rate = PassRate.of(name) if name not in self._metrics else None
-        all_ = pass_scores(columns, rate) if rate else self._means.scores[name]
-        return [all_[at] for at in self._good]
+        all_ = pass_scores(columns, rate) if rate else self._means.scores.get(name)
+        if all_ is None:
+            return None
+        scores = [all_[at] for at in self._good]
+        return None if any(map(math.isnan, scores)) else scores
 
     def _good_rows(self, repeats: int) -> list[Row]:
         return [

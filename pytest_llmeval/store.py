@@ -81,6 +81,10 @@ class RunDirectory:
         )
         _replace(path, text + "\n")
 
+    def replace(self, name: str, text: str) -> None:
+        """Replace a file of the run in one step."""
+        _replace(self.path / name, text)
+
     def append_rows(self, evaluation: int, lines: Iterable[bytes]) -> AppendedRows:
         """Append rows to ``results.jsonl``.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -117,6 +118,8 @@ def apply_error_policy(
     good = [at for at in positions if at not in failed] if bad else positions
     scores = results.columns.scores.get(metric.name)
     kept = Kept(good, [scores[at] for at in good] if scores is not None else [])
+    if metric.aggregate is None:
+        _check_scored(results, kept, metric)
     if not bad:
         return kept, 0
     if gate.on_error == "exclude" and gate.max_error_rate is not None:
@@ -138,6 +141,20 @@ def apply_error_policy(
         f"{len(bad)} of {len(positions)} rows could not be evaluated, so {metric.name} "
         f"has no honest value: {name_errors(results.rows, bad)}. {advice}",
     )
+
+
+def _check_scored(results: EvalResults, kept: Kept, metric: Metric) -> None:
+    """Refuse rows without a score: a test may record one for some of its cases."""
+    without = kept.positions
+    if kept.scores:
+        without = [at for at, score in zip(*kept, strict=True) if math.isnan(score)]
+    if without:
+        ids = first_few(results.columns.ids[at] for at in without)
+        raise Undecidable(
+            "ROWS_MISSING",
+            f"{len(without)} of {len(kept.positions)} rows have no score for "
+            f"{metric.name}: {ids}; record one in every case, before what may fail",
+        )
 
 
 def _check_left_out(

@@ -53,7 +53,9 @@ def _read(kind: Any, data: Any) -> Any:
     if data is None:
         return None
     if get_origin(kind) in (Union, types.UnionType):
-        kind = next(one for one in get_args(kind) if one is not types.NoneType)
+        kinds = [one for one in get_args(kind) if one is not types.NoneType]
+        lists = [one for one in kinds if get_origin(one) is tuple]
+        kind = lists[0] if lists and isinstance(data, list) else kinds[0]
     if isinstance(kind, type) and is_dataclass(kind):
         hints = _hints(kind)
         return kind(**{name: _read(hints[name], item) for name, item in data.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,3 +26,8 @@ def junit_properties(decision: Decision) -> list[tuple[str, Any]]:
 
 def _builtin(value: object) -> object:
     return value if isinstance(value, (int, float)) else safe(value)
+
+
+def score_properties(scores: Mapping[str, float]) -> list[tuple[str, Any]]:
+    """Return the properties of a single row's scores."""
+    return [(f"llmeval.{one_line(name, 60)}.value", scores[name]) for name in scores]

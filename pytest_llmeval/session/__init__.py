@@ -12,6 +12,7 @@ from pytest_llmeval.evidence import Evidence
 from pytest_llmeval.records import Progress
 from pytest_llmeval.session.outbox import Outbox
 from pytest_llmeval.session.recorder import RunRecorder
+from pytest_llmeval.session.run import GATHERED
 from pytest_llmeval.session.run import Run
 from pytest_llmeval.store import RunDirectory
 from pytest_llmeval.tracking import RunTracking
@@ -31,6 +32,7 @@ def open_run(
     progress: Progress | None = None,
     signing_key: str | None = None,
     command: str = "pytest",
+    distributes: bool = False,
 ) -> tuple[Run, RunRecorder]:
     """Open the run where its verdict is kept, and what its tests use.
 
@@ -43,6 +45,7 @@ def open_run(
         progress: Shows how evaluations get on.
         signing_key: Signs the verdict.
         command: What the user typed, for the line that says how to repeat it.
+        distributes: Whether the tests run in xdist workers.
 
     Raises:
         ConfigurationError: the manifest cannot be read, or the folder not written.
@@ -60,6 +63,8 @@ def open_run(
         signing_key=signing_key,
         command=command,
     )
+    if distributes:
+        directory = RunDirectory(settings.home, start.id, GATHERED)
     recorder = RunRecorder(
         settings,
         manager,
@@ -70,6 +75,7 @@ def open_run(
         run=start,
         progress=progress,
         signing_key=signing_key,
+        worker=GATHERED if distributes else None,
     )
     run.begin()
     return run, recorder

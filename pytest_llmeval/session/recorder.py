@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
@@ -19,24 +22,34 @@ from pytest_llmeval.asked import AskedRows
 from pytest_llmeval.baselines import Baselines
 from pytest_llmeval.budget import Budget
 from pytest_llmeval.budget import open_budget
+from pytest_llmeval.cases import Case
+from pytest_llmeval.cases import CaseMetrics
+from pytest_llmeval.cases import CaseSpec
 from pytest_llmeval.config import RunStart
 from pytest_llmeval.config import Settings
+from pytest_llmeval.decisions import decide_listed
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.errors import LLMEvalError
+from pytest_llmeval.errors import ModelError
 from pytest_llmeval.errors import ModelRefused
 from pytest_llmeval.evidence import Evidence
+from pytest_llmeval.gate import USUAL_CONFIDENCE
 from pytest_llmeval.hooks import register_backends
 from pytest_llmeval.models import load_model
 from pytest_llmeval.records import Decision
 from pytest_llmeval.records import Model
 from pytest_llmeval.records import Progress
 from pytest_llmeval.report.junit import junit_properties
+from pytest_llmeval.report.junit import score_properties
 from pytest_llmeval.report.terminal import refusal_line
 from pytest_llmeval.report.terminal import usage_line
 from pytest_llmeval.results import EvalResults
 from pytest_llmeval.rows import RowLog
 from pytest_llmeval.runner import Engine
 from pytest_llmeval.runner import run_evaluation
+from pytest_llmeval.scoring import MetricValues
+from pytest_llmeval.session.cases import CasesOf
+from pytest_llmeval.session.cases import RunCases
 from pytest_llmeval.store import RunDirectory
 from pytest_llmeval.text import one_line
 from pytest_llmeval.tracking import RunTracking
@@ -65,6 +78,17 @@ class Keeper(Protocol):
 
     def say(self, status: str, line: str) -> None:
         """Tell the user something."""
+
+
+class CaseGate(NamedTuple):
+    """A gate over cases, decided, as a test of its own."""
+
+    name: str
+    """Node id: that of the test function, and the gate."""
+    location: tuple[str, int | None, str]
+    decision: Decision
+    properties: list[tuple[str, Any]]
+    """For junit."""
 
 
 class RunRecorder:
@@ -107,6 +131,7 @@ class RunRecorder:
         self._refused: dict[str | int, ModelRefused] = {}
         self._baselines = Baselines(settings, signing_key)
         self._open: list[_Evaluated] = []
+        self._cases = RunCases(settings, run.id, directory, self._budget, worker)
         self._child_run_id: str | None = None
         self._properties: dict[str | None, list[tuple[str, Any]]] = {}
         self._written = 0
@@ -264,6 +289,111 @@ class RunRecorder:
             properties.append(("llmeval.run_id", self._run_id))
         return properties
 
+    def open_case(
+        self,
+        spec: CaseSpec,
+        position: int,
+        *,
+        hook: pluggy.HookRelay,
+        model: Callable[[], Any],
+        further_metrics: Callable[[], Sequence[Any]],
+    ) -> Case:
+        """Return the case of the current test, with what the model said.
+
+        Args:
+            spec: The marker of the test's function.
+            position: Of the example.
+            hook: The hooks of the test's folder.
+            model: Gives the model under test, for the first case of the function.
+            further_metrics: Gives the suite's own metrics, likewise.
+
+        Raises:
+            LLMEvalError: the row has no prediction, or nothing can be evaluated.
+        """
+        test = self._evidence.current
+        try:
+            case, prediction = self._cases.open(
+                spec,
+                position,
+                load=lambda: self._load(model(), hook),
+                metrics=lambda: CaseMetrics(spec, hook, further_metrics()),
+            )
+        except LLMEvalError as error:
+            reason = getattr(error, "reason", "CONFIGURATION")
+            self._keeper.add_error(test, reason, one_line(error, 500))
+            raise
+        if prediction.error is not None:
+            kind, message = prediction.error.kind, prediction.error.message
+            raise ModelError(f"row {case.id!r} has no prediction: {kind}: {message}")
+        return case
+
+    def close_case(self, *, passed: bool, error: str | None) -> None:
+        """Keep the row of the current test's case, if it has one.
+
+        Args:
+            passed: Whether the test passed, rather than missed.
+            error: Why the row has no result, when it has none.
+        """
+        case = self._cases.close(passed=passed, error=error)
+        if case is not None:
+            properties = self._properties.setdefault(self._evidence.current, [])
+            properties.extend(score_properties(case.scores))
+
+    def decide_cases(self) -> Iterator[CaseGate]:
+        """Decide the gates of markers over the cases of all processes, once."""
+        self._cases.stop()
+        for cases, rows in self._cases.finished(self._hook):
+            results = self._results(cases, rows)
+            self._keep(_Evaluated(results, cases.test, time.perf_counter(), None))
+            if len(cases.dataset.ids) < cases.of:
+                self._leave_undecided(cases)
+                continue
+            self._cases.note_answered(cases, rows)
+            names: Counter[str] = Counter()
+            for gate in cases.gates:
+                decision = replace(decide_listed(results, gate), test=cases.test)
+                self._keeper.add_decision(decision)
+                names[str(gate)] += 1
+                suffix = f"#{names[str(gate)]}" if names[str(gate)] > 1 else ""
+                yield CaseGate(
+                    name=f"{cases.test}::gate[{one_line(gate, 60)}{suffix}]",
+                    location=cases.location,
+                    decision=decision,
+                    properties=[
+                        *junit_properties(decision),
+                        ("llmeval.run_id", self._run_id),
+                    ],
+                )
+
+    def _results(self, cases: CasesOf, rows: RowLog) -> EvalResults:
+        confidence = self._settings.confidence
+        values = MetricValues(
+            cases.metrics,
+            lambda: rows.columns,
+            rows,
+            confidence or USUAL_CONFIDENCE,
+        )
+        return EvalResults(
+            name=cases.name,
+            model=cases.model,
+            request=cases.request,
+            dataset=cases.dataset,
+            rows=rows,
+            values=values,
+            definitions=cases.metrics,
+            started_at=cases.started_at,
+            duration_s=max(time.time() - cases.started_at, 0.0),
+            confidence=confidence,
+            find_baseline=partial(self._baselines.find, self._hook),
+        )
+
+    def _leave_undecided(self, cases: CasesOf) -> None:
+        for gate in cases.gates:
+            self._evidence.undecided.append(
+                f"{cases.test} {gate}: {len(cases.dataset.ids)} of {cases.of} cases "
+                "were selected"
+            )
+
     @contextmanager
     def tracked_child(self, name: str) -> Iterator[Any]:
         """Open the tracked run of this test's next evaluation, and give it.
@@ -282,6 +412,7 @@ class RunRecorder:
         """Close the models; after an interrupt say how to go on."""
         if interrupted and self._reached[0] < self._reached[1]:
             self._keeper.say("", self._how_to_go_on())
+        self._cases.stop()
         for _, model in self._models.values():
             model.close()
         if self._worker is not None:

@@ -40,6 +40,10 @@ from pytest_llmeval.verdict import sign
 from pytest_llmeval.verdict import verdict_document
 
 
+GATHERED = "gw-cases"
+"""Stands for a worker where the controller writes rows that it has gathered."""
+
+
 class Run:
     """Keeps a run's decisions and evaluations, and finishes it.
 
@@ -165,7 +169,9 @@ class Run:
 
     def _gather_rows(self) -> None:
         """Bring the rows of all workers into one file, in the order of the tests."""
-        self._evaluations.sort(key=lambda e: self._evidence.in_order(e["test"]))
+        if all(evaluation["worker"] is None for evaluation in self._evaluations):
+            return
+        self._evaluations.sort(key=self._place)
         for number, evaluation in enumerate(self._evaluations, 1):
             worker = evaluation["worker"]
             if worker is not None:
@@ -174,6 +180,11 @@ class Run:
                 )
                 evaluation["rows_span"], evaluation["rows_digest"] = rows
         self._directory.drop_worker_files()
+
+    def _place(self, evaluation: Mapping[str, Any]) -> tuple[bool, int]:
+        """Return where an evaluation comes without xdist: those of cases at the end."""
+        gathered = evaluation["worker"] == GATHERED
+        return gathered, self._evidence.in_order(evaluation["test"])
 
     def _finish_run(self, exit_status: int) -> int:
         evidence, finished_at = self._evidence, time.time()

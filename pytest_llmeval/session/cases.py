@@ -1,0 +1,295 @@
+"""The cases of a run: each process keeps those it ran, and one decides over all."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
+
+import pluggy
+
+from pytest_llmeval.ahead import Ahead
+from pytest_llmeval.budget import Budget
+from pytest_llmeval.cases import Case
+from pytest_llmeval.cases import CaseMetrics
+from pytest_llmeval.cases import CaseSpec
+from pytest_llmeval.cases import short_id
+from pytest_llmeval.config import Settings
+from pytest_llmeval.datasets import part_of
+from pytest_llmeval.errors import MetricError
+from pytest_llmeval.metrics import check_references
+from pytest_llmeval.metrics import find_metrics
+from pytest_llmeval.predictions import Predictions
+from pytest_llmeval.records import Dataset
+from pytest_llmeval.records import Example
+from pytest_llmeval.records import Gate
+from pytest_llmeval.records import Metric
+from pytest_llmeval.records import Model
+from pytest_llmeval.records import ModelRef
+from pytest_llmeval.records import Prediction
+from pytest_llmeval.records import Request
+from pytest_llmeval.records import Row
+from pytest_llmeval.records import RowError
+from pytest_llmeval.records import from_builtins
+from pytest_llmeval.records import to_builtins
+from pytest_llmeval.records import to_text
+from pytest_llmeval.results import Columns
+from pytest_llmeval.rows import RowLog
+from pytest_llmeval.store import RunDirectory
+from pytest_llmeval.text import redactor
+
+
+@dataclass(frozen=True, kw_only=True)
+class CasesOf:
+    """The selected cases of one test function, in the words of every process."""
+
+    test: str
+    location: tuple[str, int | None, str]
+    name: str
+    dataset: Dataset
+    """Of the selected examples."""
+    of: int
+    """How many examples there are, selected or not."""
+    request: Request
+    gates: tuple[Gate, ...]
+    model: ModelRef
+    evaluation: str
+    """What the predictions store calls it."""
+    started_at: float
+    metrics: Mapping[str, Metric]
+    """Those that were scored, and those that gates are on."""
+
+    def open_log(self, folder: Path | None, name: str | None = None) -> RowLog:
+        """Return a log for the rows, empty."""
+        columns = Columns(self.dataset.ids, ())
+        return RowLog(columns, self.dataset.columns, redactor(), folder, name)
+
+    def to_text(self) -> str:
+        """Return all but examples and functions as JSON."""
+        metrics = {
+            name: replace(metric, score=None, aggregate=None)
+            for name, metric in self.metrics.items()
+        }
+        bare = replace(
+            self, dataset=replace(self.dataset, examples=()), metrics=metrics
+        )
+        corpus = [name for name, one in self.metrics.items() if one.aggregate]
+        return to_text({**to_builtins(bare), "corpus": corpus})
+
+    @classmethod
+    def from_text(cls, text: str, hook: pluggy.HookRelay) -> CasesOf:
+        """Return what `to_text` was given; corpus metrics by their names."""
+        data = json.loads(text)
+        corpus = data.pop("corpus")
+        metrics = {
+            name: from_builtins(Metric, metric)
+            for name, metric in data["metrics"].items()
+        }
+        cases = from_builtins(cls, data)
+        return replace(cases, metrics={**metrics, **_known(corpus, hook)})
+
+
+def _known(names: Sequence[str], hook: pluggy.HookRelay) -> dict[str, Metric]:
+    """Return the metrics that every process knows; a gate on another one says so."""
+    found: dict[str, Metric] = {}
+    for name in names:
+        try:
+            found |= find_metrics([name], hook)
+        except MetricError:
+            continue
+    return found
+
+
+class RunCases:
+    """The cases that the tests of one process open and close.
+
+    Args:
+        settings: The run's settings.
+        run_id: The run.
+        directory: The run's files.
+        budget: What the run may spend.
+        worker: The xdist worker that this process is; its rows stay in files then.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        run_id: str,
+        directory: RunDirectory,
+        budget: Budget | None,
+        worker: str | None,
+    ) -> None:
+        self._settings, self._run_id, self._budget = settings, run_id, budget
+        self._directory, self._worker = directory, worker
+        self._open: dict[str, _Opened] = {}
+        self.current: tuple[_Opened, int, Case] | None = None
+        """The case whose test runs."""
+
+    def open(
+        self,
+        spec: CaseSpec,
+        position: int,
+        *,
+        load: Callable[[], Model],
+        metrics: Callable[[], CaseMetrics],
+    ) -> tuple[Case, Prediction]:
+        """Return a case with what the model said to it, which is waited for.
+
+        Args:
+            spec: The function's marker.
+            position: Of the example.
+            load: Gives the model, when the function's first case is opened.
+            metrics: Gives the metrics, likewise.
+
+        Raises:
+            LLMEvalError: the model, the data or a metric cannot be used.
+        """
+        if spec.test not in self._open:
+            self._open[spec.test] = self._begin(spec, load(), metrics())
+        opened = self._open[spec.test]
+        at = opened.places[position]
+        prediction = opened.ahead.get(at)
+        case = Case(opened.examples[at], prediction, opened.metrics)
+        self.current = (opened, at, case)
+        return case, prediction
+
+    def _begin(self, spec: CaseSpec, model: Model, metrics: CaseMetrics) -> _Opened:
+        chosen = sorted(spec.selected)
+        places = {position: at for at, position in enumerate(chosen)}
+        dataset = part_of(spec.dataset, chosen)
+        check_references(dataset, metrics.definitions.values())
+        examples: Sequence[Example] = list(dataset.examples)
+        ahead = Ahead(
+            settings=self._settings,
+            model=model,
+            dataset=dataset,
+            examples=examples,
+            request=spec.request,
+            order=[places[position] for position in spec.selected],
+            run_id=self._run_id,
+            store_path=self._store_path,
+            budget=self._budget,
+        )
+        cases = CasesOf(
+            test=spec.test,
+            location=spec.location,
+            name=spec.name,
+            dataset=dataset,
+            of=len(spec.dataset.ids),
+            request=spec.request,
+            gates=spec.gates,
+            model=model.ref,
+            evaluation=ahead.evaluation,
+            started_at=time.time(),
+            metrics=metrics.definitions,
+        )
+        log = cases.open_log(self._directory.path, self._file_name(spec.test, "jsonl"))
+        return _Opened(cases, examples, places, metrics, ahead, log)
+
+    @property
+    def _store_path(self) -> Path:
+        """Where replies are shared; nothing of ``--llmeval-cache off`` stays."""
+        off = self._settings.cache == "off"
+        folder = self._directory.path if off else self._settings.home
+        return folder / "predictions.db"
+
+    def _file_name(self, test: str, kind: str) -> str | None:
+        return (
+            None if self._worker is None else f"{self._worker}-{short_id(test)}.{kind}"
+        )
+
+    def close(self, *, passed: bool, error: str | None) -> Case | None:
+        """Keep the row of the case whose test is over; return the case.
+
+        Args:
+            passed: Whether the test passed, rather than missed.
+            error: Why the row has no result, when it has none.
+        """
+        if self.current is None:
+            return None
+        (opened, at, case), self.current = self.current, None
+        opened.log.put(at, case.finish(passed, error))
+        name = self._file_name(opened.cases.test, "json")
+        if name is not None and opened.told != len(opened.metrics.definitions):
+            opened.told = len(opened.metrics.definitions)
+            self._directory.replace(name, redactor()(opened.cases.to_text()))
+        return case
+
+    def stop(self) -> None:
+        """Ask for nothing more."""
+        for opened in self._open.values():
+            opened.ahead.close()
+
+    def finished(self, hook: pluggy.HookRelay) -> Iterator[tuple[CasesOf, RowLog]]:
+        """Yield the cases of each function with their rows, in whatever process."""
+        for opened in self._open.values():
+            yield opened.cases, _complete(opened.cases, opened.log)
+        names = sorted(path.name for path in self._directory.path.glob("gw*-*.json"))
+        by_test: dict[str, list[str]] = {}
+        for name in names:
+            by_test.setdefault(name.partition("-")[2], []).append(name)
+        for files in by_test.values():
+            yield self._gather(files, hook)
+
+    def _gather(
+        self, files: Sequence[str], hook: pluggy.HookRelay
+    ) -> tuple[CasesOf, RowLog]:
+        """Return the cases of one function from the files of all workers."""
+        folder = self._directory.path
+        told = [CasesOf.from_text((folder / one).read_text(), hook) for one in files]
+        metrics = {name: metric for one in told for name, metric in one.metrics.items()}
+        started_at = min(one.started_at for one in told)
+        cases = replace(told[0], metrics=metrics, started_at=started_at)
+        log = cases.open_log(folder)
+        places = {example_id: at for at, example_id in enumerate(cases.dataset.ids)}
+        owners: dict[int, str] = {}
+        for name in files:
+            with (folder / name).with_suffix(".jsonl").open("rb") as lines:
+                for line in lines:
+                    at = places[json.loads(line)["id"]]
+                    if owners.setdefault(at, name) == name:  # not --dist each again
+                        log.put_line(at, line)
+        return cases, _complete(cases, log)
+
+    def note_answered(self, cases: CasesOf, log: RowLog) -> None:
+        """Note that an unpinned model's replies have served, unless one is missing."""
+        if cases.model.pinned or any(
+            kind != "test" for kinds in log.columns.failed.values() for kind in kinds
+        ):
+            return
+        with Predictions(self._store_path, run_id=self._run_id) as store:
+            store.finish(cases.evaluation)
+
+
+@dataclass
+class _Opened:
+    cases: CasesOf
+    examples: Sequence[Example]
+    places: Mapping[int, int]
+    """From positions in the whole dataset to those among the selected examples."""
+    metrics: CaseMetrics
+    ahead: Ahead
+    log: RowLog
+    told: int = 0
+    """How many metrics the controller has been told of."""
+
+
+def _complete(cases: CasesOf, log: RowLog) -> RowLog:
+    """Add an error for each row whose test did not come to a result."""
+    for at, example_id in enumerate(cases.dataset.ids):
+        if not log.has(at):
+            message = "its test did not run to its end"
+            error = RowError(id=example_id, kind="missing", message=message, attempts=0)
+            example = Example(id=example_id, input="")
+            prediction = Prediction(error=error, attempts=0)
+            row = Row(
+                example=example, prediction=prediction, scores={}, errors=(error,)
+            )
+            log.put(at, row)
+    return log
