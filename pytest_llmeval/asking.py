@@ -22,17 +22,11 @@ from itertools import chain
 from itertools import islice
 
 from pytest_llmeval.budget import Budget
-from pytest_llmeval.budget import cost_of
-from pytest_llmeval.budget import find_price
 from pytest_llmeval.calls import INTERRUPTED
-from pytest_llmeval.calls import Limits
-from pytest_llmeval.calls import ask_all
 from pytest_llmeval.config import Settings
 from pytest_llmeval.datasets import in_order
 from pytest_llmeval.errors import ModelError
-from pytest_llmeval.models import renderer
 from pytest_llmeval.predictions import Predictions
-from pytest_llmeval.predictions import key_maker
 from pytest_llmeval.records import Dataset
 from pytest_llmeval.records import Example
 from pytest_llmeval.records import Metric
@@ -43,10 +37,10 @@ from pytest_llmeval.records import Prompt
 from pytest_llmeval.records import Request
 from pytest_llmeval.records import Row
 from pytest_llmeval.records import RowError
-from pytest_llmeval.records import digest_of
 from pytest_llmeval.rows import RowLog
 from pytest_llmeval.scoring import join
 from pytest_llmeval.scoring import score_row
+from pytest_llmeval.supply import Supply
 from pytest_llmeval.text import first_few
 from pytest_llmeval.threads import AT_ONCE
 from pytest_llmeval.threads import Threads
@@ -89,42 +83,31 @@ class Asking:
         progress: Progress | None,
     ) -> None:
         self._settings, self._model, self._dataset = settings, model, dataset
-        self._log, self._order, self._store = log, order, store
-        self._budget, self._progress = budget, progress
+        self._log, self._order, self._progress = log, order, progress
         self._repeats = request.repeats
         self._quick = [metric for metric in metrics.values() if metric.inline]
         self._slow = [metric for metric in metrics.values() if not metric.inline]
-        self._render = renderer(request, dataset)
-        self._evaluation = digest_of(
-            [model.ref.identity(), request.digest, dataset.digest]
-        )
-        self._key = key_maker(
-            model.ref, request, self._generation(), sees_example=model.sees_example
+        self._supply = Supply(
+            settings=settings,
+            model=model,
+            dataset=dataset,
+            request=request,
+            store=store,
+            budget=budget,
         )
         self._begun = bytearray(map(log.has, range(len(log))))
         self._unread: Iterator[tuple[int, Example]] = self._rows()
         self._ready: deque[tuple[int, Prompt]] = deque()
         self._asked: dict[int, tuple[Example, bytes, int]] = {}
         self._taken = 0
-        self._keys: set[bytes] = set()
-        self._unstored: set[bytes] = set()
         self._missing: list[str] = []
         self._wait_s, self._later = FIRST_LOOK_S, False
         self._put_back: list[tuple[int, Example]] = []
         self._answers: list[tuple[int, Example, Prediction]] = []
-        self._committing = self._stopping = False
-        self._enough = False
+        self._stopping = self._enough = False
         self._failure: Exception | None = None
         self._scoring: set[asyncio.Task[None]] = set()
         self._threads = Threads()
-
-    def _generation(self) -> str | None:
-        """Return which replies of an unpinned model may serve."""
-        if self._store is None or self._model.ref.pinned:
-            return None
-        replayed = self._settings.cache == "only" or self._settings.gates is not None
-        instance = self._model.ref.instance
-        return self._store.generation(self._evaluation, instance, latest=replayed)
 
     def _rows(self) -> Iterator[tuple[int, Example]]:
         """Yield position and example of each row, the repeats of one in succession."""
@@ -168,9 +151,8 @@ class Asking:
 
     def finish(self) -> None:
         """Note that an unpinned model's replies have served, unless a row failed."""
-        complete = not self._log.columns.failed
-        if self._store is not None and not self._model.ref.pinned and complete:
-            self._store.finish(self._evaluation)
+        if not self._log.columns.failed:
+            self._supply.finish()
 
     def _name_unanswered(self) -> None:
         """Add an error for each row that nothing came back for: it must not vanish."""
@@ -209,38 +191,19 @@ class Asking:
                 first = await self._take()
                 if first is not None:  # a model that need not be asked is not opened
                     self._ready.appendleft(first)
-                    await self._ask()
+                    await self._supply.ask(
+                        self._take,
+                        self._answered,
+                        committed=self._committed,
+                        is_stopping=lambda: self._stopping or self._enough,
+                    )
                 self._score_answers()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
-            if self._store is not None:
-                self._store.release()
+            self._supply.release()
         if self._failure is not None:
             raise self._failure
-
-    async def _ask(self) -> None:
-        settings, name = self._settings, self._model.ref
-        price = find_price(
-            settings.prices,
-            *(name.requested, str(name), name.name.rpartition("#")[2]),
-        )
-        limits = Limits(
-            concurrency=settings.share,
-            timeout_s=settings.timeout_s,
-            attempts=settings.attempts,
-            requests_per_minute=_shared(settings.requests_per_minute, settings),
-            tokens_per_minute=_shared(settings.tokens_per_minute, settings),
-        )
-        await ask_all(
-            self._model,
-            self._take,
-            limits,
-            self._answered,
-            budget=self._budget,
-            cost_usd=cost_of(price) if price is not None else None,
-            is_stopping=lambda: self._stopping or self._enough,
-        )
 
     async def _take(self) -> tuple[int, Prompt] | None:
         """Give the next prompt to ask, or None when there is none left."""
@@ -268,22 +231,22 @@ class Asking:
         block = list(islice(unread, self._settings.share))
         if not block:
             return await self._begin_again()
-        prompts = [self._prompt(*item) for item in block]
-        keys = [self._key(prompt) for prompt in prompts]
-        found, ours = self._look_up(keys)
-        for (position, example), prompt, key in zip(block, prompts, keys, strict=True):
+        questions = [
+            self._supply.question(example, position % self._repeats)
+            for position, example in block
+        ]
+        found, ours = self._supply.take([key for _, key in questions])
+        for (position, example), (prompt, key) in zip(block, questions, strict=True):
             if key in found:
                 self._begun[position] = True
                 self._score(position, example, found[key])
             elif self._settings.cache == "only":
                 self._missing.append(example.id)
-            elif key in ours and key not in self._keys:
+            elif key in ours and self._supply.begin(key):
                 self._begun[position] = True
                 self._asked[position] = (example, key, self._taken)
                 self._taken += 1
                 self._ready.append((position, prompt))
-                if self._store is not None and key not in self._unstored:
-                    self._keys.add(key)  # equal requests are asked once
             elif self._order is None:
                 self._later = True
             else:
@@ -300,10 +263,6 @@ class Asking:
         *_, number = next(iter(self._asked.values()))
         return self._taken - number > self._settings.share
 
-    def _prompt(self, position: int, example: Example) -> Prompt:
-        prompt, repeat = self._render(example), position % self._repeats
-        return replace(prompt, repeat=repeat) if repeat else prompt
-
     async def _begin_again(self) -> bool:
         """Go back to rows that somebody else was asking, after a while."""
         if not self._later and not self._put_back:
@@ -316,36 +275,17 @@ class Asking:
         self._put_back = []
         return True
 
-    def _look_up(
-        self, keys: list[bytes]
-    ) -> tuple[Mapping[bytes, Prediction], set[bytes]]:
-        """Return what is stored, and which keys are ours to ask."""
-        if self._store is None:
-            return {}, set(keys)
-        if self._settings.cache == "only":
-            return self._store.find(keys), set()
-        return self._store.take(keys, own_run_only=self._settings.cache == "refresh")
-
     def _answered(self, position: int, prediction: Prediction) -> None:
         """Take a reply over: commit it now, score it when the next request is out."""
         example, key, _ = self._asked.pop(position)
         self._replied.set()
         if self._enough and prediction.error and prediction.error.kind == INTERRUPTED:
             return  # it was not sent, and is not needed
-        if self._store is not None:
-            self._keys.discard(key)
-            if not self._store.add(key, prediction):
-                self._unstored.add(key)
-        if not self._committing:  # once for all replies of a turn of the loop
-            self._committing = True
-            asyncio.get_running_loop().call_soon(self._commit)
+        self._supply.keep(key, prediction)
         self._answers.append((position, example, prediction))
 
-    def _commit(self) -> None:
-        self._committing = False
-        if self._store is not None:
-            with self._noting_failure():
-                self._store.commit()
+    def _committed(self, failure: Exception | None) -> None:
+        self._failure = failure or self._failure
         asyncio.get_running_loop().call_soon(self._score_answers)
 
     def _score_answers(self) -> None:
@@ -394,7 +334,3 @@ class Asking:
             message = f"{names}: no score within {timeout_s:g} s"
             error = RowError(id=row.example.id, kind="scorer", message=message)
             return replace(row, scores={}, errors=(error,))
-
-
-def _shared(limit: float | None, settings: Settings) -> float | None:
-    return None if limit is None else limit / settings.workers

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -41,6 +42,7 @@ ADD = (
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 CLAIMED = "SELECT key, owner FROM claims WHERE key IN ({keys}) AND owner <> ?"
+OURS = "SELECT key FROM claims WHERE key IN ({keys}) AND owner = ?"
 OWNERS = "SELECT DISTINCT owner FROM claims"
 FORGET = """DELETE FROM predictions WHERE id IN (
     SELECT id FROM predictions ORDER BY id
@@ -193,7 +195,13 @@ class Predictions:
             stored_at=None if run_id == self._run_id else stored_at,
         )
 
-    def take(self, keys: Sequence[bytes], *, own_run_only: bool = False) -> Taken:
+    def take(
+        self,
+        keys: Sequence[bytes],
+        *,
+        own_run_only: bool = False,
+        most: int | None = None,
+    ) -> Taken:
         """Return what is stored, and claim of the rest what no one else is asking for.
 
         A claim ends with `release` or the process, or when `add` gets a prediction that
@@ -202,6 +210,7 @@ class Predictions:
         Args:
             keys: Any number; one write for all of them.
             own_run_only: As in `find`; then other runs' claims do not count either.
+            most: Claim so many, the first ones; None for all.
         """
         found = self.find(keys, own_run_only=own_run_only)
         missing = [key for key in keys if key not in found]
@@ -211,7 +220,9 @@ class Predictions:
             # Another process may have stored some since.
             found |= self.find(missing, own_run_only=own_run_only)
             open_keys = [key for key in missing if key not in found]
-            ours = set(open_keys) - self._claimed_by_others(open_keys, own_run_only)
+            claimed = self._claimed_by_others(open_keys, own_run_only)
+            free = (key for key in open_keys if key not in claimed)
+            ours = set(islice(free, most))
             self._claim(ours)
         return Taken(found, ours)
 
@@ -281,6 +292,18 @@ class Predictions:
         if time.monotonic() - self._synced >= SYNC_EVERY_S:
             self._database.checkpoint()
             self._synced = time.monotonic()
+
+    def end_claims(self, keys: Sequence[bytes]) -> None:
+        """End this run's claims on stored keys: the predictions have come to use."""
+        with self._database.transaction():
+            self._database.run_many(
+                "DELETE FROM claims WHERE key = ? AND run_id = ?",
+                [(key, self._run_id) for key in keys],
+            )
+
+    def claimed(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Return those of these keys on which this store object has a claim still."""
+        return {key for (key,) in self._database.select(OURS, keys, self._owner.name)}
 
     def release(self) -> None:
         """End all claims of this store object."""

@@ -172,13 +172,62 @@ class Batches:
             self._size = max(self._size // 2, 1) if slow else self._size
 
 
+class Beside:
+    """A coroutine that runs from now on, in a loop and a daemon thread of its own.
+
+    So it works in notebooks, whose own loop runs already. `ended` is set when it is
+    over, and `failure` is what it raised then.
+
+    Args:
+        work: Gives the coroutine; called in the thread.
+    """
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self.failure: BaseException | None = None
+        # Not Thread.join: Ctrl-C in it makes CPython 3.11 take the thread for ended.
+        self.ended = threading.Event()
+        self._work, self._loop = work, asyncio.new_event_loop()
+        self._tasks: list[asyncio.Task[None]] = []
+        threading.Thread(target=self._run, name="llmeval-loop", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._main())
+        except BaseException as error:  # noqa: BLE001  # for whoever waits
+            self.failure = error
+        finally:
+            self.ended.set()
+
+    async def _main(self) -> None:
+        self._tasks.append(asyncio.ensure_future(self._work()))
+        await self._tasks[0]
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Call it in the loop, unless that has ended."""
+        with suppress(RuntimeError):  # the loop may have ended just now
+            self._loop.call_soon_threadsafe(function)
+
+    def finish(self) -> None:
+        """Give the coroutine a few seconds to end by itself, then cancel it.
+
+        Ctrl-C meanwhile cancels it at once.
+        """
+        try:
+            self.ended.wait(GRACE_S)
+        finally:
+            for task in self._tasks:
+                self.call_soon(task.cancel)
+            self.ended.wait(GRACE_S)
+
+
 def run_beside(
     work: Callable[[], Coroutine[Any, Any, None]],
     *,
     meanwhile: Callable[[], None],
     stop: Callable[[], None],
 ) -> None:
-    """Run a coroutine in a loop and thread of its own, so that it works in notebooks.
+    """Run a coroutine to its end beside the calling thread.
 
     Args:
         work: Gives the coroutine.
@@ -190,40 +239,14 @@ def run_beside(
     Raises:
         BaseException: whatever the coroutine raised, or KeyboardInterrupt.
     """
-    failures: list[BaseException] = []
-    loop = asyncio.new_event_loop()
-    tasks: list[asyncio.Task[None]] = []
-    # Not Thread.join: Ctrl-C in it makes CPython 3.11 take the thread for ended.
-    ended = threading.Event()
-
-    async def main() -> None:
-        tasks.append(asyncio.ensure_future(work()))
-        await tasks[0]
-
-    def target() -> None:
-        try:
-            with asyncio.Runner(loop_factory=lambda: loop) as runner:
-                runner.run(main())
-        except BaseException as error:  # noqa: BLE001  # raised again by the caller
-            failures.append(error)
-        finally:
-            ended.set()
-
-    threading.Thread(target=target, name="llmeval-loop", daemon=True).start()
+    beside = Beside(work)
     try:
-        # Not join(): before Python 3.13 a Ctrl-C in it makes the thread look ended.
-        while not ended.wait(POLL_S):
+        while not beside.ended.wait(POLL_S):
             meanwhile()
     except BaseException:
         stop()
-        try:
-            ended.wait(GRACE_S)
-        finally:
-            with suppress(RuntimeError):  # the loop may have ended just now
-                for task in tasks:
-                    loop.call_soon_threadsafe(task.cancel)
-            ended.wait(GRACE_S)
+        beside.finish()
         meanwhile()
         raise
-    if failures:
-        raise failures[0]
+    if beside.failure is not None:
+        raise beside.failure

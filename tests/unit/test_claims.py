@@ -48,6 +48,14 @@ def test_what_one_owner_takes_another_does_not_get(open_store):
     assert one.take([K1, K2, K3]) == ({}, {K1, K2}), "ours stays ours"
 
 
+def test_no_more_is_claimed_than_was_wanted_and_the_first_come_first(open_store):
+    one, other = open_store(), open_store()
+    other.take([K1])
+
+    assert one.take([K1, K2, K3], most=1) == ({}, {K2})
+    assert other.take([K2, K3]) == ({}, {K3})
+
+
 def test_what_is_stored_is_found_whoever_claimed_it(open_store):
     one, other = open_store(), open_store()
     one.take([K1, K2])
