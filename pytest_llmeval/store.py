@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
@@ -58,21 +60,39 @@ class RunDirectory:
         Raises:
             ConfigurationError: the folder cannot be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
+        with self._naming_folder():
+            self.prepare()
             with FileLock(self.path / "create.lock"):
                 if self.verdict.exists():
                     return
-                ignore = self._home / ".gitignore"
-                if not ignore.exists():
-                    ignore.write_text("*\n", encoding="ascii")
                 self.write(self.verdict, verdict)
                 _replace(self._home / "last", f"{self.run_id}\n")
+
+    def prepare(self) -> None:
+        """Make the directory alone.
+
+        Raises:
+            ConfigurationError: the folder cannot be written.
+        """
+        with self._naming_folder():
+            self.path.mkdir(parents=True, exist_ok=True)
+            ignore = self._home / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="ascii")
+
+    @contextmanager
+    def _naming_folder(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise ConfigurationError(
                 f"cannot write to {self.path}: {error}; choose another folder with "
                 "--llmeval-dir"
             ) from None
+
+    def remove(self) -> None:
+        """Remove the directory of a run that keeps nothing."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def write(self, path: Path, document: Mapping[str, Any]) -> None:
         """Replace a JSON file of the run in one step, secrets taken out."""

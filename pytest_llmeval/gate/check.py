@@ -184,7 +184,7 @@ def find_metric(results: EvalResults, gate: Gate) -> Metric:
 
 def is_corpus(metric: Metric) -> bool:
     """Return whether a metric is one number for all rows, and no mean of scores."""
-    return metric.score is None or metric.aggregate is not None
+    return metric.aggregate is not None
 
 
 def score_range(gate: Gate, metric: Metric) -> tuple[float, float] | None:

@@ -169,7 +169,7 @@ class RunRecorder:
             budget=self._budget,
             baselines=self._baselines,
             folder=folder,
-            scratch=self._directory.path if self.raises else None,
+            scratch=self._directory.path,
         )
         try:
             results = self._evaluate(engine, model, data, metrics, options)

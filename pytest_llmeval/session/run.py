@@ -94,6 +94,8 @@ class Run:
         """
         if self._settings.gates is None:
             self._directory.create(self._verdict("incomplete", "INCOMPLETE", "running"))
+        else:
+            self._directory.prepare()
         if self._settings.deploy is not None:
             refusal = known_refusal(
                 self._settings,
@@ -162,6 +164,7 @@ class Run:
         """
         self._evidence.decisions.sort(key=lambda d: self._evidence.in_order(d.test))
         if self._settings.gates is not None:
+            self._directory.remove()
             return self._finish_gates(exit_status)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracker and registry, after the tests

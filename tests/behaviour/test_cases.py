@@ -81,7 +81,7 @@ def test_with_gates_a_failing_assert_is_missed_and_the_gates_decide(cases):
             "*test_qa.py::test_word[[]r3[]] MISSED*",
             "*test_qa.py::test_word::gate[[]pass_rate[]] PASSED*",
             "*cases that missed*",
-            "evals/test_qa.py::test_word[[]r3[]] missed: assert 0.0 == 1*",
+            "evals/test_qa.py::test_word[[]r3[]] missed: AssertionError: assert 0.0 == 1",
             "*test_word *pass_rate *0.950 *>= *0.800*pass*",
             "*41 passed, 2 missed*",
             "verdict: pass",
@@ -102,11 +102,11 @@ def test_with_gates_a_failing_assert_is_missed_and_the_gates_decide(cases):
 
 
 def test_gate_that_fails_is_a_failed_test_of_its_own(cases):
-    cases.write("evals/test_qa.py", GATED.replace("0.8", "0.99"))
+    cases.write("evals/test_qa.py", GATED.replace("0.8", "0.995"))
     result = cases.run("evals", "--junitxml", "junit.xml")
     assert result.ret == 1
     result.assert_outcomes(passed=40, failed=1)
-    result.stdout.fnmatch_lines(["*pass_rate 0.950*n=40*is *0.99*"])
+    result.stdout.fnmatch_lines(["*pass_rate 0.950*n=40*is below 0.995*"])
     verdict = cases.verdict
     assert (verdict["status"], verdict["reason"]) == ("fail", "GATE_FAILED")
     assert verdict["gates"][0]["test"] == "evals/test_qa.py::test_word"
@@ -116,10 +116,10 @@ def test_gate_that_fails_is_a_failed_test_of_its_own(cases):
 
 def test_part_of_the_cases_decides_no_gate(cases):
     cases.write("evals/test_qa.py", GATED)
-    cases.llmeval("gates", "update")
+    assert cases.llmeval("gates", "update").ret == 0
     result = cases.run("evals", "-k", "r3 or r4")
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["not decided: *pass_rate: 11 of 40 cases*"])
+    result.stdout.fnmatch_lines(["not decided: *pass_rate: 12 of 40 cases*"])
     assert cases.verdict["reason"] == "NO_GATES"
     assert cases.run("evals", "-k", "r3 or r4", "--llmeval-require").ret == 1
     assert cases.verdict["reason"] == "NO_GATES"
@@ -131,7 +131,7 @@ def test_rows_and_gates_are_the_same_in_any_number_of_processes(cases, options):
     cases.write("evals/test_qa.py", GATED)
     assert cases.run("evals", *options).ret == 0
     verdict = cases.verdict
-    assert [gate["value"] for gate in verdict["gates"]] == [0.95, 0.95, 0.5125]
+    assert [gate["value"] for gate in verdict["gates"]] == [0.95, 0.95, 0.675]
     assert verdict["status"] == "pass"
     rows = cases.rows
     assert [row["id"] for row in rows] == [row["id"] for row in ROWS]
