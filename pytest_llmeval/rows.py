@@ -88,8 +88,10 @@ class RowLog(LazyRows):
         entry = self._entry(row)
         if self.columns.repeats > 1:
             entry["repeat"] = position % self.columns.repeats
-        line = json.dumps(redact_within(entry, self._redact)).encode() + b"\n"
-        self._append(position, line, row)
+        text = json.dumps(entry)
+        if self._redact(text) != text:  # rarely; the whole line is looked at quicker
+            text = json.dumps(redact_within(entry, self._redact))
+        self._append(position, f"{text}\n".encode(), row)
 
     def put_line(self, position: int, line: bytes) -> None:
         """Append the row at a position as another log has written it."""

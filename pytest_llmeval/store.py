@@ -62,7 +62,7 @@ class RunDirectory:
         """
         with self._naming_folder():
             self.prepare()
-            with FileLock(self.path / "create.lock"):
+            with FileLock(self._home / "create.lock"):
                 if self.verdict.exists():
                     return
                 self.write(self.verdict, verdict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from pytest_llmeval.records import Decision
@@ -30,4 +31,9 @@ def _builtin(value: object) -> object:
 
 def score_properties(scores: Mapping[str, float]) -> list[tuple[str, Any]]:
     """Return the properties of a single row's scores."""
-    return [(f"llmeval.{one_line(name, 60)}.value", scores[name]) for name in scores]
+    return [(_value_of(name), score) for name, score in scores.items()]
+
+
+@cache
+def _value_of(metric: str) -> str:
+    return f"llmeval.{one_line(metric, 60)}.value"

@@ -200,8 +200,8 @@ class Run:
         except OSError as error:
             self.say(
                 "fail",
-                f"cannot write {self._directory.verdict}: {error}; the verdict stays "
-                "incomplete, and nothing is tracked or deployed",
+                f"cannot write {self._directory.verdict}: {error.strerror}; "
+                "the verdict stays incomplete, and nothing is tracked or deployed",
             )
             return exit_status or 1
         verdict = self._tracking.upload(verdict, self._evaluations, self._write_verdict)
