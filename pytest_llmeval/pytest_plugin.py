@@ -33,6 +33,9 @@ except importlib.metadata.PackageNotFoundError:
     from pytest_llmeval.fixtures import mlflow_run
     from pytest_llmeval.fixtures import recorder_key
     from pytest_llmeval.fixtures import settings_key
+    from pytest_llmeval.given import option_hints
+    from pytest_llmeval.given import read_given
+    from pytest_llmeval.given import unknown_ini
     from pytest_llmeval.options import OPTIONS
 
     __all__ = ["evaluate", "llmeval_metrics", "llmeval_model", "mlflow_run"]
@@ -73,25 +76,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                 kwargs = {"metavar": option.metavar, "default": None}
                 if option.choices:
                     kwargs["metavar"] = "|".join(option.choices)
-            group.addoption(
-                option.option, dest=_dest(option.option), help=option.help, **kwargs
-            )
+            group.addoption(option.option, help=option.help, **kwargs)
         if option.ini is not None:
-            parser.addini(option.ini, option.help, default="")
-
-
-def _dest(option: str) -> str:
-    return option.lstrip("-").replace("-", "_")
+            parser.addini(option.ini, option.ini_help, default="")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> None:
     """Take the signing key away before any code of the suite is imported."""
     early_config.stash[_signing_key] = os.environ.pop("LLMEVAL_SIGNING_KEY", None)
+    parser.extra_info.update(option_hints(args))  # shown where pytest refuses one
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check what is set, and follow the run."""
+    unknown = unknown_ini(config)
+    if unknown is not None:
+        raise pytest.UsageError(f"llmeval: {unknown}")
     plugin = LLMEvalPlugin(config)
     if any(plugin.given.values()):
         plugin.settings()
@@ -109,12 +112,6 @@ def pytest_configure(config: pytest.Config) -> None:
         )
 
 
-def _given(config: pytest.Config) -> dict[str, Any]:
-    """Return what stands on the command line and in the ini file, by its name."""
-    options = {o.option: config.getoption(_dest(o.option)) for o in OPTIONS if o.option}
-    return options | {o.ini: config.getini(o.ini) for o in OPTIONS if o.ini}
-
-
 class LLMEvalPlugin:
     """Follows one pytest session and hands what it sees to the run's recorder.
 
@@ -123,7 +120,7 @@ class LLMEvalPlugin:
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        self._config, self.given = config, _given(config)
+        self._config, self.given = config, read_given(config)
         self._worker: dict[str, Any] | None = getattr(config, "workerinput", None)
         self.is_worker = self._worker is not None
         self.asked = any(
