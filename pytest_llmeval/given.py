@@ -67,10 +67,11 @@ def _is_registered(config: pytest.Config, name: str) -> bool:
 def _ini_hint(name: str) -> str:
     from pytest_llmeval.config import nearest
 
+    name = name.replace("-", "_")
     option = f"--{name.replace('_', '-')}"
-    if option in OPTION_NAMES:
+    if option in OPTION_NAMES and name not in INI_NAMES:
         return f"; it is for the command line only: {option}"
-    return nearest(name.replace("-", "_"), INI_NAMES, prefix="llmeval_")
+    return nearest(name, INI_NAMES, prefix="llmeval_")
 
 
 def option_hints(arguments: Sequence[str]) -> dict[str, str]:

@@ -47,6 +47,13 @@ class Endpoint(NamedTuple):
     key: str | None
     """Sent as a bearer token."""
 
+    @property
+    def models_url(self) -> str:
+        """Where the server lists its models."""
+        address, question, query = self.url.partition("?")
+        address = address.rstrip("/").removesuffix("/completions")
+        return f"{address.removesuffix('/chat')}/models{question}{query}"
+
 
 @hookimpl(trylast=True)
 def pytest_llmeval_load_model(model: str) -> HttpModel | None:
