@@ -42,7 +42,8 @@ def unknown_ini(config: pytest.Config) -> str | None:
     with warnings.catch_warnings():
         # Deprecated for reading values; nothing else lists the names that are there.
         warnings.simplefilter("ignore")
-        names = {*getattr(config, "inicfg", ()), *overridden(config)}
+        listed = getattr(config, "inicfg", ())
+    names = {*listed, *overridden(config)}  # pytest 8 keeps those of -o apart
     for name in sorted(names):
         if name.startswith("llmeval") and not _is_registered(config, name):
             place = "-o" if name in overridden(config) else config.inipath

@@ -55,7 +55,7 @@ def read_project(arguments: Sequence[str]) -> Project:
     try:
         done = subprocess.run(  # noqa: S603  # the user's own arguments
             [*command, *arguments],
-            env={**ENVIRONMENT, **os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**ENVIRONMENT, **os.environ},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=LIMIT_S,

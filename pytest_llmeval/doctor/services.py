@@ -120,7 +120,7 @@ def _check_java() -> Finding:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding("note", "java", f"{one_line(java)}: {one_line(error)}", install)
-    version = re.search(r'version "((?:1\.)?(\d+)[^"]*)"', done.stderr)
+    version = re.search(r'version "((\d+)[^"]*)"', done.stderr)
     if version is None:
         return Finding("note", "java", f"{one_line(java)} says no version", install)
     text = f"Java {version[1]}: {one_line(java)}"
@@ -164,7 +164,7 @@ def _workspace() -> _Workspace | None:
     if not host:
         name = os.environ.get("DATABRICKS_CONFIG_PROFILE") or "DEFAULT"
         file = os.environ.get("DATABRICKS_CONFIG_FILE") or "~/.databrickscfg"
-        profiles = configparser.ConfigParser(interpolation=None)
+        profiles = configparser.ConfigParser()
         try:
             profiles.read(Path(file).expanduser(), encoding="utf-8")
             host = profiles.get(name, "host", fallback=None)

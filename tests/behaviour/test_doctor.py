@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -170,8 +171,11 @@ def test_a_registered_model_is_resolved_and_no_store_is_made(suite: Suite) -> No
     assert contents(suite.path) == before
 
 
-def test_nothing_is_written(suite: Suite) -> None:
+def test_nothing_is_written(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     assert suite.run().ret == 0
+    for compiled in list(suite.path.rglob("__pycache__")):
+        shutil.rmtree(compiled)
     before = contents(suite.path)
     result = suite.llmeval("doctor", "evals", "--llmeval-tracking", "auto")
     assert result.ret == 0

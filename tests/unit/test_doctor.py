@@ -333,6 +333,7 @@ def test_runs_are_counted_and_the_last_is_named(about, tmp_path):
 
 def test_a_file_where_the_folder_should_be_is_a_problem(about, tmp_path):
     (tmp_path / "taken").write_text("")
+    (tmp_path / "taken").chmod(0o755)
     found = only(place.check_runs(about(directory="taken")))
     assert found.status == "problem"
     assert "cannot be written" in found.text
@@ -507,7 +508,7 @@ def test_databricks_is_a_problem_where_it_is_needed(
 def test_the_databricks_host_of_a_profile_is_found(about, tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        text = f"[DEFAULT]\n[qa]\nhost = {url}\ntoken = dapi-hush%hush\n"
+        text = f"[DEFAULT]\n[qa]\nhost = {url}\ntoken = dapi-hush\n"
         (tmp_path / "databrickscfg").write_text(text)
         assert "no host" in only(services.check_databricks(about())).text
         monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "qa")
