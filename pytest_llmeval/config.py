@@ -17,6 +17,7 @@ from pytest_llmeval.options import OPTIONS
 from pytest_llmeval.options import Option
 
 
+TRACKING_WORDS = ("auto", "off", "databricks", "databricks-uc")
 Price = tuple[float, float]
 """US dollars for a million prompt tokens, and for a million output tokens."""
 
@@ -130,31 +131,51 @@ def build_settings(rootdir: Path, given: Mapping[str, Any]) -> Settings:
 def _parse(option: Option, name: str, given: Any) -> Any:
     if option.flag:
         return given is True or _read_flag(name, given)
+    if not isinstance(given, str):  # a list, which TOML has
+        raise ConfigurationError(f"{name} = {given!r} is not one value but several")
     if option.choices and given not in option.choices:
         raise ConfigurationError(
             f"{name} = {given!r} is not one of: {', '.join(option.choices)}"
-            + nearest(str(given), option.choices)
+            + nearest(given, option.choices)
         )
+    if option.type is not str:
+        return _read_number(option, name, given)
+    if option.field == "prices":
+        return read_prices(given)
+    if option.field == "tracking":
+        _check_tracking(name, given)
+    return given
+
+
+def _read_number(option: Option, name: str, given: str) -> int | float:
     try:
-        value = option.type(given)
+        value: int | float = option.type(given)
     except ValueError:
         kind = {int: "a whole number", float: "a number"}[option.type]
         raise ConfigurationError(f"{name} = {given!r} is not {kind}") from None
     if option.least is not None and not value >= option.least:
         raise ConfigurationError(f"{name} = {given!r} must be at least {option.least}")
-    if option.field == "confidence":
-        check_confidence(value, name)
-    if option.field == "prices":
-        return read_prices(given)
-    return value
+    if value == float("inf"):
+        raise ConfigurationError(f"{name} = {given!r} must be finite")
+    return check_confidence(value, name) if option.field == "confidence" else value
 
 
-def _read_flag(name: str, given: str) -> bool:
+def _check_tracking(name: str, given: str) -> None:
+    """Refuse a word that MLflow would take for a folder to begin a store in."""
+    if given not in TRACKING_WORDS and not set(given) & set(":/\\"):
+        raise ConfigurationError(
+            f"{name} = {given!r} is not a tracking URI, nor one of: "
+            f"{', '.join(TRACKING_WORDS)}{nearest(given, TRACKING_WORDS)}"
+        )
+
+
+def _read_flag(name: str, given: Any) -> bool:
     words = {"true": True, "on": True, "yes": True, "1": True}
     words |= {"false": False, "off": False, "no": False, "0": False}
-    if given.lower() not in words:
+    word = str(given).lower()
+    if word not in words:
         raise ConfigurationError(f"{name} = {given!r} is neither true nor false")
-    return words[given.lower()]
+    return words[word]
 
 
 def read_prices(text: str) -> dict[str, Price]:
@@ -199,7 +220,14 @@ def check_confidence(value: object, name: str = "confidence") -> float:
     return float(value)
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the most similar known word, or nothing."""
-    match = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {match[0]!r}?" if match else ""
+def nearest(word: str, known: Sequence[str], prefix: str = "") -> str:
+    """Return ``; did you mean 'x'?`` for the most similar known word, or nothing.
+
+    Args:
+        word: What was written.
+        known: What may be written.
+        prefix: What the known words begin with, which would make any two similar.
+    """
+    rests = [item.removeprefix(prefix) for item in known]
+    match = difflib.get_close_matches(word.removeprefix(prefix), rests, n=1)
+    return f"; did you mean {prefix + match[0]!r}?" if match else ""

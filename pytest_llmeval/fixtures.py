@@ -33,14 +33,25 @@ settings_key = pytest.StashKey[Callable[[], "Settings"]]()
 def llmeval_model(request: pytest.FixtureRequest) -> Any:
     """The model under test: --llmeval-model, or the ini value llmeval_model.
 
-    Override it in a suite to return a model string, a callable or a model object.
+    Override it in a suite to return a model string, a callable or a model object:
+
+        @pytest.fixture
+        def llmeval_model():
+            return CallableModel(ask, version="1")
     """
     return request.config.stash[settings_key]().model
 
 
 @pytest.fixture
 def llmeval_metrics() -> Sequence[Metric | Callable[..., Any]]:
-    """Further metrics that evaluate() knows by name; override it to add yours."""
+    """Further metrics that evaluate() knows by name; override it to add yours.
+
+    A metric is a function that is named after it, or a Metric:
+
+        @pytest.fixture
+        def llmeval_metrics():
+            return [has_link]
+    """
     return ()
 
 
@@ -51,6 +62,10 @@ def evaluate(
     llmeval_metrics: Sequence[Metric | Callable[..., Any]],
 ) -> Iterator[Callable[..., EvalResults]]:
     """Function that evaluates a model on a dataset and returns results.
+
+        def test_answers_questions(evaluate):
+            results = evaluate(data="qa.jsonl", metrics=["exact_match"])
+            assert_metric(results, "exact_match", ">=", 0.9)
 
     Takes model, data, metrics, name, prompt, params, columns and repeats, as
     pytest_llmeval.evaluate does; relative paths start at the test file's folder, then
@@ -135,6 +150,10 @@ def llmeval_case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture
 def mlflow_run(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The MLflow run of this test's evaluation, active: mlflow.log_metric goes there.
+
+        def test_answers_questions(evaluate, mlflow_run):
+            evaluate(data="qa.jsonl", metrics=["exact_match"])
+            mlflow.set_tag("prompt", "with the passage")
 
     The first evaluate() of the test is logged to this run.
     """

@@ -15,6 +15,7 @@ class Option(NamedTuple):
     field: str
     """Name in `Settings`."""
     help: str
+    """What it does, and its default in parentheses."""
     option: str | None = None
     ini: str | None = None
     type: type = str
@@ -23,16 +24,30 @@ class Option(NamedTuple):
     metavar: str | None = None
     flag: bool = False
 
+    @property
+    def name(self) -> str:
+        """The name in the ini file, or the option where there is none."""
+        return self.ini or self.option or self.field
 
+    @property
+    def ini_help(self) -> str:
+        """The help of the ini value; its option explains both where there is one."""
+        if self.option is None:
+            return self.help
+        return f"default for {self.option}"
+
+
+# In the order in which pytest --help lists them: the model, speed, limits, stored
+# predictions, gates and verdict, tracking, deployment.
 OPTIONS = (
     Option(
         field="model",
         option="--llmeval-model",
         ini="llmeval_model",
         metavar="MODEL",
-        help="model under test: gguf:NAME, gguf:/file.gguf, http(s)://host/v1#NAME, "
+        help="model under test: gguf:NAME, gguf:/FILE.gguf, http(s)://HOST/v1#NAME, "
         "openai:/NAME, models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/PATH or "
-        "python:module:function",
+        "python:MODULE:FUNCTION (default: none)",
     ),
     Option(
         field="concurrency",
@@ -41,7 +56,7 @@ OPTIONS = (
         type=int,
         least=1,
         metavar="N",
-        help="requests in flight at once (default: 32)",
+        help="most requests in flight at once, of all workers together (default: 32)",
     ),
     Option(
         field="timeout_s",
@@ -50,7 +65,7 @@ OPTIONS = (
         type=float,
         least=0.001,
         metavar="SECONDS",
-        help="time-out of one request in seconds (default: 60); a row takes at most "
+        help="seconds that one request may take (default: 60); a row takes at most "
         "attempts times this, plus a wait of up to 60 s before each further attempt: "
         "300 s with the defaults",
     ),
@@ -61,7 +76,8 @@ OPTIONS = (
         type=int,
         least=1,
         metavar="N",
-        help="times a request is tried before its row is an error (default: 3)",
+        help="most times that a request is tried before its row is in error "
+        "(default: 3)",
     ),
     Option(
         field="requests_per_minute",
@@ -80,15 +96,23 @@ OPTIONS = (
         "(default: no limit)",
     ),
     Option(
+        field="early_stop",
+        option="--llmeval-early-stop",
+        ini="llmeval_early_stop",
+        flag=True,
+        help="ask for rows in a shuffled order, and for no more than the gates of a "
+        "test need to be decided (default: off)",
+    ),
+    Option(
         field="max_requests",
         option="--llmeval-max-requests",
         ini="llmeval_max_requests",
         type=int,
         least=0,
         metavar="N",
-        help="most requests of this run, of all workers together; when it is reached, "
-        "running requests finish, the rows left are in error, and the verdict is "
-        "incomplete with the reason BUDGET",
+        help="most requests of this run, of all workers together (default: no limit); "
+        "when it is reached, running requests finish, the rows left are in error, and "
+        "the verdict is incomplete with the reason BUDGET",
     ),
     Option(
         field="max_tokens",
@@ -97,7 +121,7 @@ OPTIONS = (
         type=int,
         least=0,
         metavar="N",
-        help="most prompt and output tokens of this run, likewise",
+        help="most prompt and output tokens of this run, likewise (default: no limit)",
     ),
     Option(
         field="max_cost_usd",
@@ -106,8 +130,8 @@ OPTIONS = (
         type=float,
         least=0,
         metavar="DOLLARS",
-        help="most that this run may cost in US dollars, likewise; needs "
-        "llmeval_prices, or a model that reports its costs",
+        help="most US dollars that this run may cost, likewise (default: no limit); "
+        "needs llmeval_prices, or a model that reports its costs",
     ),
     Option(
         field="max_seconds",
@@ -116,101 +140,100 @@ OPTIONS = (
         type=float,
         least=0,
         metavar="SECONDS",
-        help="seconds from the start of this run after which no request begins, "
-        "likewise",
+        help="most seconds from the start of this run to its last request, likewise "
+        "(default: no limit)",
     ),
     Option(
         field="prices",
         ini="llmeval_prices",
         help="a line MODEL = PROMPT OUTPUT for each model that has a price, in US "
-        "dollars for a million tokens: gpt-4.1-mini = 0.40 1.60",
-    ),
-    Option(
-        field="early_stop",
-        option="--llmeval-early-stop",
-        ini="llmeval_early_stop",
-        flag=True,
-        help="ask for rows in a shuffled order, and for no more than the gates of a "
-        "test need to be decided",
+        "dollars for a million tokens: gpt-4.1-mini = 0.40 1.60 (default: none)",
     ),
     Option(
         field="cache",
         option="--llmeval-cache",
         ini="llmeval_cache",
         choices=("on", "off", "refresh", "only"),
-        help="stored predictions: use and add (on, the default), ignore (off), ask "
-        "again and replace (refresh), or never call the model (only)",
+        help="stored predictions: use and add (on), ignore (off), ask again and "
+        "replace (refresh), or never call the model (only) (default: on)",
     ),
     Option(
         field="cache_mb",
         ini="llmeval_cache_size",
         type=float,
         least=1,
-        help="size of the predictions store in MB (default: 1024); the oldest stored "
-        "predictions go when it is exceeded",
-    ),
-    Option(
-        field="tracking",
-        option="--llmeval-tracking",
-        ini="llmeval_tracking",
-        metavar="auto|off|URI",
-        help="MLflow: MLFLOW_TRACKING_URI or sqlite:///mlflow.db in the rootdir (auto, "
-        "the default), nothing (off), or this tracking URI",
+        help="most MB of stored predictions (default: 1024); the oldest go when they "
+        "are more",
     ),
     Option(
         field="directory",
         option="--llmeval-dir",
         ini="llmeval_dir",
         metavar="DIR",
-        help="folder for runs and stored predictions (default: ROOTDIR/.llmeval)",
+        help="folder for stored predictions and runs, from the rootdir "
+        "(default: .llmeval)",
     ),
     Option(
-        field="require",
-        option="--llmeval-require",
-        flag=True,
-        help="exit with an error unless the verdict is pass and matches the manifest",
+        field="confidence",
+        ini="llmeval_confidence",
+        type=float,
+        help="confidence of gates that give none, from 0.5 to below 1 (default: none, "
+        "which compares the point value)",
     ),
     Option(
-        field="deploy",
-        option="--llmeval-deploy",
-        metavar="TARGET",
-        help="deploy what was evaluated when the verdict is pass: registry:NAME@ALIAS",
+        field="manifest",
+        ini="llmeval_manifest",
+        help="file that lists the required gates, from the rootdir "
+        "(default: evals/gates.toml)",
     ),
     Option(
         field="gates",
         option="--llmeval-gates",
         choices=("update", "diff"),
         help="rewrite the gate manifest, or show how it would change, from a complete "
-        "run that records gates and does not fail on them (see: llmeval gates)",
+        "run that records gates and does not fail on them, as llmeval gates does "
+        "(default: none)",
     ),
     Option(
-        field="confidence",
-        ini="llmeval_confidence",
-        type=float,
-        help="confidence of gates that give none, between 0.5 and 1 (default: none, "
-        "compare the point value)",
-    ),
-    Option(
-        field="manifest",
-        ini="llmeval_manifest",
-        help="file that lists the required gates (default: evals/gates.toml)",
-    ),
-    Option(
-        field="point_gates",
-        ini="llmeval_point_gates",
-        choices=("refuse", "allow"),
-        help="deployment with gates that have no confidence (default: refuse)",
+        field="require",
+        option="--llmeval-require",
+        flag=True,
+        help="exit with an error unless the verdict is pass and matches the gate "
+        "manifest (default: off)",
     ),
     Option(
         field="reruns",
         ini="llmeval_reruns",
         choices=("block", "allow"),
-        help="verdict when tests were rerun until they passed (default: block)",
+        help="block or allow the verdict when tests were rerun until they passed "
+        "(default: block)",
+    ),
+    Option(
+        field="tracking",
+        option="--llmeval-tracking",
+        ini="llmeval_tracking",
+        metavar="auto|off|URI",
+        help="where MLflow keeps runs: MLFLOW_TRACKING_URI or sqlite:///mlflow.db in "
+        "the rootdir (auto), nowhere (off), or this tracking URI (default: auto)",
+    ),
+    Option(
+        field="deploy",
+        option="--llmeval-deploy",
+        metavar="TARGET",
+        help="deploy what was evaluated when the verdict is pass: registry:NAME@ALIAS "
+        "(default: none)",
+    ),
+    Option(
+        field="point_gates",
+        ini="llmeval_point_gates",
+        choices=("refuse", "allow"),
+        help="refuse or allow a deployment on gates that have no confidence "
+        "(default: refuse)",
     ),
     Option(
         field="deploy_refs",
         ini="llmeval_deploy_refs",
         help="git refs, separated by spaces, that may deploy in CI systems other than "
-        "GitHub Actions",
+        "GitHub Actions (default: none)",
     ),
 )

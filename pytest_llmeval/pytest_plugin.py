@@ -42,6 +42,9 @@ except importlib.metadata.PackageNotFoundError:
     from pytest_llmeval.fixtures import mlflow_run
     from pytest_llmeval.fixtures import recorder_key
     from pytest_llmeval.fixtures import settings_key
+    from pytest_llmeval.given import option_hints
+    from pytest_llmeval.given import read_given
+    from pytest_llmeval.given import unknown_ini
     from pytest_llmeval.options import OPTIONS
 
     __all__ = [
@@ -90,25 +93,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                 kwargs = {"metavar": option.metavar, "default": None}
                 if option.choices:
                     kwargs["metavar"] = "|".join(option.choices)
-            group.addoption(
-                option.option, dest=_dest(option.option), help=option.help, **kwargs
-            )
+            group.addoption(option.option, help=option.help, **kwargs)
         if option.ini is not None:
-            parser.addini(option.ini, option.help, default="")
-
-
-def _dest(option: str) -> str:
-    return option.lstrip("-").replace("-", "_")
+            parser.addini(option.ini, option.ini_help, default="")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> None:
     """Take the signing key away before any code of the suite is imported."""
     early_config.stash[_signing_key] = os.environ.pop("LLMEVAL_SIGNING_KEY", None)
+    parser.extra_info.update(option_hints(args))  # shown where pytest refuses one
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check what is set, and follow the run."""
+    unknown = unknown_ini(config)
+    if unknown is not None:
+        raise pytest.UsageError(f"llmeval: {unknown}")
     plugin = LLMEvalPlugin(config)
     if any(plugin.given.values()):
         plugin.settings()
@@ -124,6 +127,7 @@ def pytest_configure(config: pytest.Config) -> None:
         )
 
 
+<<<<<<< HEAD
 def _side(config: pytest.Config, plugin: LLMEvalPlugin) -> object | None:
     """Return this process's side of what xdist workers and their controller say."""
     if plugin.worker is None and not getattr(config.option, "tx", None):
@@ -141,6 +145,8 @@ def _given(config: pytest.Config) -> dict[str, Any]:
     return options | {o.ini: config.getini(o.ini) for o in OPTIONS if o.ini}
 
 
+=======
+>>>>>>> doctor
 class LLMEvalPlugin:
     """Follows one pytest session and hands what it sees to the run's recorder.
 
@@ -149,6 +155,7 @@ class LLMEvalPlugin:
     """
 
     def __init__(self, config: pytest.Config) -> None:
+<<<<<<< HEAD
         self._config, self.given = config, _given(config)
         told: dict[str, Any] = getattr(config, "workerinput", {})
         self.worker: str | None = told.get("workerid")
@@ -157,6 +164,11 @@ class LLMEvalPlugin:
         self.signing_key: str | None = self._told.get(
             "key", config.stash.get(_signing_key, None)
         )
+=======
+        self._config, self.given = config, read_given(config)
+        self._worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+        self.is_worker = self._worker is not None
+>>>>>>> doctor
         self.asked = any(
             self.given[f"--llmeval-{name}"] for name in ("deploy", "require", "gates")
         )

@@ -168,6 +168,29 @@ def test_relative_links_and_their_headings_exist():
             assert anchor in heads, f"{page.name} links to {target}"
 
 
+DOCTOR = re.compile(r"\$ llmeval (doctor [^\n]*)\n(.*?)```", re.DOTALL)
+
+
+def shape(lines):
+    """Return the setting names, and the other subjects, of the doctor's output."""
+    names = re.findall(r"^ok +((?:--)?llmeval[_-]\S+) ", lines, re.MULTILINE)
+    subjects = re.findall(r"^(?:ok|note|problem) +([a-z]+) ", lines, re.MULTILINE)
+    return names, list(dict.fromkeys(subjects)), lines.splitlines()[0].split()[0]
+
+
+def test_the_doctors_output_is_of_the_shape_that_the_page_shows(tmp_path):
+    command, shown = DOCTOR.search(PAGES["reference.md"]).groups()
+    (tmp_path / "evals").mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="ascii")
+    script = "import sys; from pytest_llmeval.cli import main; sys.exit(main())"
+    done = run(tmp_path, "-c", script, *command.split())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert shape(done.stdout) == shape(shown)
+    assert shape(shown)[0] == [option.name for option in OPTIONS]
+    assert re.search(r"\n\d+ problems?, \d+ notes?\n$", shown)
+    assert max(map(len, shown.splitlines())) <= 120
+
+
 QUOTE = re.compile(r"```python\n# (docs/examples/\S+)\n(.*?)```", re.DOTALL)
 
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pytest_llmeval.errors import CallError
@@ -36,9 +37,37 @@ MOST_TOKENS = 2**53
 """Beyond it a count is a mistake, and no float holds it exactly."""
 
 
+class Endpoint(NamedTuple):
+    """Where a model string leads."""
+
+    scheme: str
+    url: str
+    name: str | None
+    """The model's, for servers that have several."""
+    key: str | None
+    """Sent as a bearer token."""
+
+    @property
+    def models_url(self) -> str:
+        """Where the server lists its models."""
+        address, question, query = self.url.partition("?")
+        address = address.rstrip("/").removesuffix("/completions")
+        return f"{address.removesuffix('/chat')}/models{question}{query}"
+
+
 @hookimpl(trylast=True)
 def pytest_llmeval_load_model(model: str) -> HttpModel | None:
     """Load ``http(s)://host/v1[#NAME]`` and ``openai:/NAME``."""
+    endpoint = find_endpoint(model)
+    return None if endpoint is None else HttpModel(endpoint, requested=model)
+
+
+def find_endpoint(model: str) -> Endpoint | None:
+    """Return where a model string leads, or None when it is of another scheme.
+
+    Raises:
+        ConfigurationError: it names no model or host, or its key is missing.
+    """
     if model.startswith("openai:/"):
         name = model.removeprefix("openai:").strip("/")
         if not name:
@@ -52,14 +81,14 @@ def pytest_llmeval_load_model(model: str) -> HttpModel | None:
             )
         url = os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
         _check_url(url, "OPENAI_API_KEY")
-        return HttpModel("openai", url, name, key, requested=model)
+        return Endpoint("openai", url, name, key)
     if not model.startswith(("http://", "https://")):
         return None
     _check_url(model, "LLMEVAL_API_KEY")
     url, _, name = model.partition("#")
     # OPENAI_API_KEY stays with openai:/, so that no other host is ever sent it.
     key = os.environ.get("LLMEVAL_API_KEY")
-    return HttpModel(model.partition(":")[0], url, name or None, key, requested=model)
+    return Endpoint(model.partition(":")[0], url, name or None, key)
 
 
 def _check_url(url: str, variable: str) -> None:
@@ -82,15 +111,8 @@ class HttpModel:
     concurrency: int | None = None
     sees_example = False
 
-    def __init__(
-        self,
-        scheme: str,
-        url: str,
-        name: str | None,
-        key: str | None,
-        *,
-        requested: str,
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, *, requested: str) -> None:
+        scheme, url, name, key = endpoint
         address, question, query = url.partition("?")
         address = address.rstrip("/")
         if not address.endswith("/completions"):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pytest_llmeval.cli import baseline
 from pytest_llmeval.cli import cache
+from pytest_llmeval.cli import doctor
 from pytest_llmeval.cli import gates
 from pytest_llmeval.cli import init
 from pytest_llmeval.cli import model
@@ -21,7 +22,7 @@ from pytest_llmeval.errors import LLMEvalError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 0, or 1 for what went wrong and 2 for wrong usage."""
     options, rest = _parser().parse_known_args(arguments)
-    if rest and options.command != "gates":
+    if rest and options.command not in ("gates", "doctor"):
         _parser().error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         status: int = options.run(options, rest)
@@ -36,14 +37,18 @@ def _parser() -> argparse.ArgumentParser:
         prog="llmeval",
         description="Evaluations of language models as pytest tests. "
         "Run them with: pytest evals/",
+        epilog="help of a command: llmeval COMMAND --help; of a run: pytest --help",
     )
     parser.add_argument(
+        "-V",
         "--version",
         action="version",
         version=f"%(prog)s {importlib.metadata.version('pytest-llmeval-gate')}",
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    # In the order in which --help lists them.
-    for command in (init, model, gates, cache, sync, plan_size, baseline):
+    commands = parser.add_subparsers(
+        dest="command", required=True, title="commands", metavar="COMMAND"
+    )
+    # As --help lists them: in the order in which they come to be needed.
+    for command in (init, model, doctor, plan_size, gates, cache, baseline, sync):
         command.add(commands)
     return parser

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmeval.cli.console import Commands
 from pytest_llmeval.cli.console import add_directory
+from pytest_llmeval.cli.console import add_group
 from pytest_llmeval.cli.console import say
 from pytest_llmeval.errors import ConfigurationError
 
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the commands that set and show the baseline."""
-    baseline = commands.add_parser(
-        "baseline", help="say which run speaks for the version that is live"
+    baseline_commands = add_group(
+        commands, "baseline", "say which run speaks for the version that is live"
     )
-    baseline_commands = baseline.add_subparsers(dest="baseline_command", required=True)
 
     set_ = baseline_commands.add_parser(
         "set",
         help="make a run the baseline of the version that it evaluated",
         description="Tag the version that an alias names with a run that evaluated it. "
         "Gates on a change then compare with that run. A deployment does the same.",
+        epilog="example: llmeval baseline set 20261125-083532-6ecb96",
     )
     set_.add_argument("run_id", metavar="RUN", help="id of a complete, uploaded run")
     set_.add_argument(
@@ -36,8 +37,16 @@ def add(commands: Commands) -> None:
     )
     set_.set_defaults(run=_set)
 
-    show = baseline_commands.add_parser("show", help="say which run it is")
-    show.add_argument("name", metavar="NAME@ALIAS")
+    show = baseline_commands.add_parser(
+        "show",
+        help="say which run it is",
+        description="Say which version an alias names, and which run speaks for it. "
+        "Exit with 1 when none does.",
+        epilog="example: llmeval baseline show docs-qa@champion",
+    )
+    show.add_argument(
+        "name", metavar="NAME@ALIAS", help="a registered model and its live alias"
+    )
     show.set_defaults(run=_show)
     for command in baseline_commands.choices.values():
         add_directory(command, "folder of the runs (default: .llmeval)")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pytest_llmeval.cli.console import Commands
 from pytest_llmeval.cli.console import add_directory
+from pytest_llmeval.cli.console import add_group
 from pytest_llmeval.cli.console import say
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.text import age
@@ -18,11 +19,14 @@ from pytest_llmeval.text import age
 
 def add(commands: Commands) -> None:
     """Add the commands that look after the predictions store."""
-    cache = commands.add_parser("cache", help="look after the stored predictions")
-    cache_commands = cache.add_subparsers(dest="cache_command", required=True)
+    cache_commands = add_group(commands, "cache", "look after the stored predictions")
 
     info = cache_commands.add_parser(
-        "info", help="say what is stored, and how old it is"
+        "info",
+        help="say what is stored, and how old it is",
+        description="Say how many predictions are stored, how old they are, and how "
+        "many requests are under way.",
+        epilog="example: llmeval cache info",
     )
     info.set_defaults(run=_info)
 
@@ -31,6 +35,7 @@ def add(commands: Commands) -> None:
         help="delete stored predictions",
         description="Delete stored predictions. The model is asked for them again when "
         "they are next needed.",
+        epilog="example: llmeval cache clear --older-than 30d",
     )
     clear.add_argument(
         "--older-than",
@@ -67,8 +72,15 @@ def _add_transfer(commands: Commands) -> None:
             "Of two predictions of one request the newer stays.",
         ),
     ):
-        command = commands.add_parser(name, help=text, description=description)
-        command.add_argument("file", type=Path)
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=description,
+            epilog=f"example: llmeval cache {name} answers.jsonl.gz",
+        )
+        command.add_argument(
+            "file", type=Path, metavar="FILE", help="JSON lines, or gzip of them"
+        )
         command.set_defaults(run=run)
 
 

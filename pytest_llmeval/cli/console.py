@@ -19,6 +19,19 @@ def add_directory(command: argparse.ArgumentParser, text: str) -> None:
     )
 
 
+def add_group(commands: Commands, name: str, text: str) -> Commands:
+    """Add a command that has commands of its own; the text says what they are for."""
+    group = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"help of a command: llmeval {name} COMMAND --help",
+    )
+    return group.add_subparsers(
+        dest=f"{name}_command", required=True, title="commands", metavar="COMMAND"
+    )
+
+
 def say(line: str, stream: TextIO | None = None) -> None:
     """Print a line to the stream, or to standard output as it is at the call."""
     print(line, file=stream or sys.stdout)

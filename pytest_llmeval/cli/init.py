@@ -17,8 +17,16 @@ def add(commands: Commands) -> None:
         help="write a first suite with ten rows, and say what comes next",
         description="Write evals/ with a first suite, and a pytest.ini where there is "
         "no pytest configuration. Files that are there stay as they are.",
+        epilog="example: llmeval init",
     )
-    init.add_argument("folder", nargs="?", default=".", type=Path)
+    init.add_argument(
+        "folder",
+        nargs="?",
+        default=".",
+        type=Path,
+        metavar="FOLDER",
+        help="the project (default: this folder)",
+    )
     init.set_defaults(run=_run)
 
 

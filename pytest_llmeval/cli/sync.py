@@ -15,9 +15,10 @@ def add(commands: Commands) -> None:
     """Add the command that uploads the runs that wait for it."""
     sync = commands.add_parser(
         "sync",
-        help="upload runs to MLflow that could not be uploaded when they ended",
+        help="upload runs to MLflow that wait for it",
         description="Upload to MLflow the runs that wait for it, oldest first, each "
         "exactly once. Exit with 0 when all of them are there.",
+        epilog="example: llmeval sync",
     )
     sync.add_argument(
         "runs", nargs="*", metavar="RUN", help="run ids (default: all that wait)"

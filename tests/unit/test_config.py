@@ -165,6 +165,37 @@ def test_a_flag_in_the_ini_file_says_true_or_false(word, expected):
             {"llmeval_confidence": "95 %"},
             "llmeval_confidence = '95 %' is not a number",
         ),
+        (
+            {},
+            {"llmeval_cache_size": "inf"},
+            "llmeval_cache_size = 'inf' must be finite",
+        ),
+        (
+            {},
+            {"llmeval_attempts": "true"},
+            "llmeval_attempts = 'true' is not a whole number",
+        ),
+        (
+            {},
+            {"llmeval_cache": "True"},
+            "llmeval_cache = 'True' is not one of: on, off, refresh, only",
+        ),
+        (
+            {},
+            {"llmeval_model": ["a", "b"]},
+            "llmeval_model = ['a', 'b'] is not one value but several",
+        ),
+        (
+            {},
+            {"llmeval_early_stop": ["on"]},
+            "llmeval_early_stop = ['on'] is neither true nor false",
+        ),
+        (
+            {"--llmeval-tracking": "of"},
+            {},
+            "--llmeval-tracking = 'of' is not a tracking URI, nor one of: auto, off, "
+            "databricks, databricks-uc; did you mean 'off'?",
+        ),
     ],
 )
 def test_an_unusable_value_is_refused_with_its_name_and_what_is_allowed(
@@ -174,6 +205,13 @@ def test_an_unusable_value_is_refused_with_its_name_and_what_is_allowed(
         build(options, ini)
 
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "uri", ["auto", "off", "databricks", "sqlite:///a.db", "http://host", "./mlruns"]
+)
+def test_a_tracking_uri_is_taken_as_it_is(uri):
+    assert build({"--llmeval-tracking": uri}).tracking == uri
 
 
 def test_the_least_value_itself_is_allowed():
@@ -254,3 +292,10 @@ def test_a_missing_optional_package_names_the_extra_that_brings_it():
         "MissingDependency: the package 'sacrebleu' is not installed; install it with: "
         'pip install "pytest-llmeval-gate[metrics]"'
     ) in result.stderr
+
+
+def test_similar_beginnings_do_not_count():
+    known = ["llmeval_cache", "llmeval_model"]
+    assert nearest("llmeval_zzz", known, prefix="llmeval_") == ""
+    expected = "; did you mean 'llmeval_model'?"
+    assert nearest("llmeval_modle", known, prefix="llmeval_") == expected
