@@ -127,7 +127,6 @@ def pytest_configure(config: pytest.Config) -> None:
         )
 
 
-<<<<<<< HEAD
 def _side(config: pytest.Config, plugin: LLMEvalPlugin) -> object | None:
     """Return this process's side of what xdist workers and their controller say."""
     if plugin.worker is None and not getattr(config.option, "tx", None):
@@ -139,14 +138,6 @@ def _side(config: pytest.Config, plugin: LLMEvalPlugin) -> object | None:
     return transport.WorkerSide(config, plugin)
 
 
-def _given(config: pytest.Config) -> dict[str, Any]:
-    """Return what stands on the command line and in the ini file, by its name."""
-    options = {o.option: config.getoption(_dest(o.option)) for o in OPTIONS if o.option}
-    return options | {o.ini: config.getini(o.ini) for o in OPTIONS if o.ini}
-
-
-=======
->>>>>>> doctor
 class LLMEvalPlugin:
     """Follows one pytest session and hands what it sees to the run's recorder.
 
@@ -155,8 +146,7 @@ class LLMEvalPlugin:
     """
 
     def __init__(self, config: pytest.Config) -> None:
-<<<<<<< HEAD
-        self._config, self.given = config, _given(config)
+        self._config, self.given = config, read_given(config)
         told: dict[str, Any] = getattr(config, "workerinput", {})
         self.worker: str | None = told.get("workerid")
         self._told = told.pop("llmeval", {})  # with the key, so not to be left there
@@ -164,11 +154,6 @@ class LLMEvalPlugin:
         self.signing_key: str | None = self._told.get(
             "key", config.stash.get(_signing_key, None)
         )
-=======
-        self._config, self.given = config, read_given(config)
-        self._worker: dict[str, Any] | None = getattr(config, "workerinput", None)
-        self.is_worker = self._worker is not None
->>>>>>> doctor
         self.asked = any(
             self.given[f"--llmeval-{name}"] for name in ("deploy", "require", "gates")
         )
