@@ -42,6 +42,7 @@ ADD = (
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 CLAIMED = "SELECT key, owner FROM claims WHERE key IN ({keys}) AND owner <> ?"
+OURS = "SELECT key FROM claims WHERE key IN ({keys}) AND owner = ?"
 OWNERS = "SELECT DISTINCT owner FROM claims"
 FORGET = """DELETE FROM predictions WHERE id IN (
     SELECT id FROM predictions ORDER BY id
@@ -291,6 +292,18 @@ class Predictions:
         if time.monotonic() - self._synced >= SYNC_EVERY_S:
             self._database.checkpoint()
             self._synced = time.monotonic()
+
+    def end_claims(self, keys: Sequence[bytes]) -> None:
+        """End this run's claims on stored keys: the predictions have come to use."""
+        with self._database.transaction():
+            self._database.run_many(
+                "DELETE FROM claims WHERE key = ? AND run_id = ?",
+                [(key, self._run_id) for key in keys],
+            )
+
+    def claimed(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Return those of these keys on which this store object has a claim still."""
+        return {key for (key,) in self._database.select(OURS, keys, self._owner.name)}
 
     def release(self) -> None:
         """End all claims of this store object."""
