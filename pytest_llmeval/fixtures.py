@@ -123,6 +123,12 @@ def llmeval_case(request: pytest.FixtureRequest) -> Case:
 
     Gives id, input, references, context, metadata and prediction; score("token_f1")
     computes a metric and records the score, record("tone", 0.8) records your own.
+
+    Example:
+
+        @pytest.mark.llmeval_cases("data/qa.jsonl", limit=200)
+        def test_answers(llmeval_case):
+            assert llmeval_case.score("token_f1") >= 0.5
     """
     try:
         spec, position = request.param
