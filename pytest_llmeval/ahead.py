@@ -65,6 +65,8 @@ class Ahead:
         run_id: The run that asks.
         store_path: The predictions store; opened now.
         budget: What may be spent; None for no limit.
+        elsewhere: Counts the rows that others like this one have asked for, in this
+            process, and that wait for their tests.
 
     Raises:
         ConfigurationError: the store cannot be used, or the prompt names a column that
@@ -83,7 +85,9 @@ class Ahead:
         run_id: str,
         store_path: Path,
         budget: Budget | None,
+        elsewhere: Callable[[], int] = lambda: 0,
     ) -> None:
+        self._elsewhere = elsewhere
         self._settings, self._model, self._dataset = settings, model, dataset
         self._examples, self._course = examples, Course(order)
         self._slots = min(settings.share, model.concurrency or settings.share)
@@ -321,7 +325,12 @@ class Ahead:
         """Return how many more rows may be asked for before a test uses one."""
         if len(self._unused) >= self._slots and self._settings.workers > 1:
             self._forget_used()
-        return self._slots - max(len(self._unused), len(self._asked))
+        return self._slots - self.waiting - self._elsewhere()
+
+    @property
+    def waiting(self) -> int:
+        """Rows that were asked for, and whose tests have not come."""
+        return max(len(self._unused), len(self._asked))
 
     def _forget_used(self) -> None:
         """See which rows tests of other processes have used by now."""

@@ -125,7 +125,6 @@ def llmeval_case(request: pytest.FixtureRequest) -> Case:
     computes a metric and records the score, record("tone", 0.8) records your own.
 
     Example:
-
         @pytest.mark.llmeval_cases("data/qa.jsonl", limit=200)
         def test_answers(llmeval_case):
             assert llmeval_case.score("token_f1") >= 0.5

@@ -130,6 +130,7 @@ class RunCases:
         self._open: dict[str, _Opened] = {}
         self.current: tuple[_Opened, int, Case] | None = None
         """The case whose test runs."""
+        self._stopped = False
 
     def open(
         self,
@@ -175,6 +176,7 @@ class RunCases:
             run_id=self._run_id,
             store_path=self._store_path,
             budget=self._budget,
+            elsewhere=lambda: self._waiting(spec.test),
         )
         cases = CasesOf(
             test=spec.test,
@@ -191,6 +193,11 @@ class RunCases:
         )
         log = cases.open_log(self._directory.path, self._file_name(spec.test, "jsonl"))
         return _Opened(cases, examples, places, metrics, ahead, log)
+
+    def _waiting(self, test: str) -> int:
+        """Count the rows that other functions than this have asked for in advance."""
+        others = (opened for name, opened in self._open.items() if name != test)
+        return sum(opened.ahead.waiting for opened in others)
 
     @property
     def _store_path(self) -> Path:
@@ -223,8 +230,10 @@ class RunCases:
 
     def stop(self) -> None:
         """Ask for nothing more."""
-        for opened in self._open.values():
-            opened.ahead.close()
+        if not self._stopped:
+            self._stopped = True
+            for opened in self._open.values():
+                opened.ahead.close()
 
     def finished(self, hook: pluggy.HookRelay) -> Iterator[tuple[CasesOf, RowLog]]:
         """Yield the cases of each function with their rows, in whatever process."""
