@@ -49,6 +49,8 @@ def parametrize(
         CollectError: the marker or its data cannot be used.
     """
     item = metafunc.definition
+    if FIXTURE not in metafunc.fixturenames and marker not in item.own_markers:
+        return  # of a class or module that has other tests too
     register_backends(metafunc.config.pluginmanager)
     try:
         if FIXTURE not in metafunc.fixturenames:

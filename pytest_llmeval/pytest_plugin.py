@@ -383,14 +383,22 @@ class LLMEvalPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, Any]:
-        result = yield
-        if self._run is not None and self._recorder is not None:
-            for gated in self._recorder.decide_cases():
-                from pytest_llmeval.case_tests import report_gate
-
-                session.testscollected += 1  # or the progress would pass 100 %
-                report_gate(self._config, gated, raises=self._recorder.raises)
+        try:
+            result = yield
+        except session.Failed:  # of -x: gates will miss the rows that are left
+            self._decide_cases(session)
+            raise
+        self._decide_cases(session)
         return result
+
+    def _decide_cases(self, session: pytest.Session) -> None:
+        if self._run is None or self._recorder is None:
+            return
+        from pytest_llmeval.case_tests import report_gate
+
+        for gated in self._recorder.decide_cases():
+            session.testscollected += 1  # or the progress would pass 100 %
+            report_gate(self._config, gated, raises=self._recorder.raises)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         node = getattr(report, "node", None)

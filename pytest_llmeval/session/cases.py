@@ -261,6 +261,8 @@ class RunCases:
         for name in files:
             with (folder / name).with_suffix(".jsonl").open("rb") as lines:
                 for line in lines:
+                    if not line.endswith(b"\n"):  # its worker died over it
+                        break
                     at = places[json.loads(line)["id"]]
                     if owners.setdefault(at, name) == name:  # not --dist each again
                         log.put_line(at, line)

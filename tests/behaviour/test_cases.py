@@ -146,7 +146,9 @@ def test_rows_and_gates_are_the_same_in_any_number_of_processes(cases, options):
 def test_exception_is_an_error_also_where_gates_decide(cases):
     cases.write(
         "evals/test_qa.py",
-        GATED.replace("    assert", "    assert llmeval_case.id != 'r5' or 1 / 0\n    assert"),
+        GATED.replace(
+            "    assert", "    assert llmeval_case.id != 'r5' or 1 / 0\n    assert"
+        ),
     )
     result = cases.run("evals")
     assert result.ret == 1
@@ -158,7 +160,10 @@ def test_exception_is_an_error_also_where_gates_decide(cases):
 def test_score_that_a_case_did_not_record_is_missed_by_its_gate(cases):
     cases.write(
         "evals/test_qa.py",
-        GATED.replace("    llmeval_case.record", "    if llmeval_case.id != 'r9':\n        llmeval_case.record"),
+        GATED.replace(
+            "    llmeval_case.record",
+            "    if llmeval_case.id != 'r9':\n        llmeval_case.record",
+        ),
     )
     assert cases.run("evals").ret == 1
     decisions = {g["metric"]: g["decision"] for g in cases.verdict["gates"]}
