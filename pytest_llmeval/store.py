@@ -36,7 +36,17 @@ class RunDirectory:
 
     def __init__(self, home: Path, run_id: str) -> None:
         self._home, self.run_id = home, run_id
-        self.path = home / "runs" / run_id
+        self._place(home / "runs" / run_id)
+
+    @classmethod
+    def at(cls, path: Path) -> RunDirectory:
+        """Return the directory at a path, wherever it lies, for reading."""
+        directory = cls(path.parent, path.name)
+        directory._place(path)
+        return directory
+
+    def _place(self, path: Path) -> None:
+        self.path = path
         self.verdict = self.path / "verdict.json"
         self.deployment = self.path / "deployment.json"
         self.results = self.path / "results.jsonl"
