@@ -165,6 +165,14 @@ OPTIONS = (
         help="folder for runs and stored predictions (default: ROOTDIR/.llmeval)",
     ),
     Option(
+        field="html",
+        option="--llmeval-html",
+        ini="llmeval_html",
+        metavar="FILE",
+        help="write the run as one HTML page into this file; a relative path starts "
+        "from the rootdir",
+    ),
+    Option(
         field="require",
         option="--llmeval-require",
         flag=True,

@@ -35,7 +35,9 @@ from pytest_llmeval.provenance import read_provenance
 from pytest_llmeval.records import Decision
 from pytest_llmeval.records import Model
 from pytest_llmeval.records import Progress
+from pytest_llmeval.report.html import write_page
 from pytest_llmeval.report.junit import junit_properties
+from pytest_llmeval.report.run import read_run
 from pytest_llmeval.report.terminal import usage_line
 from pytest_llmeval.report.terminal import verdict_lines
 from pytest_llmeval.results import EvalResults
@@ -380,6 +382,8 @@ class RunRecorder:
             exit_status = exit_status or 1
         if self._settings.deploy is not None and not self._deploy(verdict):
             exit_status = exit_status or 1
+        if self._settings.html is not None and not self._write_html():
+            exit_status = exit_status or 1
         if exit_status:
             path = self._shown(self._directory.verdict)
             self._say("", f"see {path}; repeat with: {safe(self._command)}")
@@ -434,6 +438,16 @@ class RunRecorder:
             "pass" if outcome.ok else "fail", f"{text}: {safe(outcome.message, 500)}"
         )
         return outcome.ok
+
+    def _write_html(self) -> bool:
+        path = self._settings.rootdir / (self._settings.html or "")
+        try:
+            write_page(read_run(self._settings.home, self._run_id), path)
+        except LLMEvalError as error:
+            self._say("fail", f"no HTML report: {safe(error, 500)}")
+            return False
+        self._say("", f"HTML report: {safe(self._shown(path), 500)}")
+        return True
 
     def _finish_gates(self, exit_status: int) -> int:
         """Write the manifest, or show how it would change."""

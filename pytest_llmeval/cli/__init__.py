@@ -13,6 +13,7 @@ from pytest_llmeval.cli import gates
 from pytest_llmeval.cli import init
 from pytest_llmeval.cli import model
 from pytest_llmeval.cli import plan_size
+from pytest_llmeval.cli import report
 from pytest_llmeval.cli import sync
 from pytest_llmeval.cli.console import say
 from pytest_llmeval.errors import LLMEvalError
@@ -44,6 +45,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     # In the order in which --help lists them.
-    for command in (init, model, gates, cache, sync, plan_size, baseline):
+    for command in (init, model, gates, report, cache, sync, plan_size, baseline):
         command.add(commands)
     return parser
