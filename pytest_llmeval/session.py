@@ -35,7 +35,6 @@ from pytest_llmeval.provenance import read_provenance
 from pytest_llmeval.records import Decision
 from pytest_llmeval.records import Model
 from pytest_llmeval.records import Progress
-from pytest_llmeval.report.html import write_page
 from pytest_llmeval.report.junit import junit_properties
 from pytest_llmeval.report.run import read_run
 from pytest_llmeval.report.terminal import usage_line
@@ -440,6 +439,8 @@ class RunRecorder:
         return outcome.ok
 
     def _write_html(self) -> bool:
+        from pytest_llmeval.report.html import write_page
+
         path = self._settings.rootdir / (self._settings.html or "")
         try:
             write_page(read_run(self._settings.home, self._run_id), path)

@@ -61,6 +61,22 @@ def test_row_in_error_is_counted_in_its_slice_and_has_no_score(tmp_path):
     assert [each.size for each in figures.spreads["right"].bins] == [1, 2]
 
 
+def test_score_of_a_row_in_error_counts_nowhere(tmp_path):
+    error = {"kind": "scorer", "message": "of another metric", "attempts": 1}
+    rows = [entry("a", 1.0), entry("b", 0.0), entry("c", 0.0, errors=[error])]
+    figures = measure(store(tmp_path, *rows), evaluation())
+
+    assert [each.size for each in figures.spreads["right"].bins] == [1, 1]
+
+
+def test_values_that_hardly_repeat_make_no_slices(tmp_path):
+    rows = [entry(f"r{at}", metadata={"it": at // 2}) for at in range(9)]
+
+    assert measure(store(tmp_path, *rows), evaluation()).slices == {}
+    whole = measure(store(tmp_path, *rows, *rows[:1]), evaluation())
+    assert len(whole.slices["it"]) == 5
+
+
 @pytest.mark.parametrize(
     "value",
     [
