@@ -3,6 +3,7 @@
 (() => {
   const PAGE = 50;
   const SHORT = 160;
+  const SHORT_ID = 24;
   const TEXTS = ["id", "input", "expected", "output", "errors", "context", "columns"];
   const find = (id) => document.getElementById(id);
   if (!find("rows")) return;
@@ -57,9 +58,9 @@
 
   const signed = (found) => found > 0 ? `+${number(found)}` : number(found);
 
-  function short(text) {
-    const characters = Array.from((text ?? "").slice(0, 2 * SHORT));
-    const head = characters.slice(0, SHORT).join("");
+  function short(text, limit = SHORT) {
+    const characters = Array.from((text ?? "").slice(0, 2 * limit));
+    const head = characters.slice(0, limit).join("");
     return head.length < (text ?? "").length ? `${head}…` : head;
   }
 
@@ -189,7 +190,7 @@
   function drawRow(row) {
     const isOpen = state.open.has(row);
     const [, ...others] = columns();
-    const button = element("button", { type: "button", className: "open", textContent: row.id });
+    const button = element("button", { type: "button", className: "open", textContent: short(row.id, SHORT_ID) });
     button.setAttribute("aria-expanded", String(isOpen));
     const drawn = element("tr", {}, element("th", { scope: "row" }, button), ...others.map((column) => {
       if (column.numeric) return element("td", { className: "number", textContent: column.cell(row) });
@@ -224,7 +225,7 @@
   function drawDetail(row) {
     const stored = row.stored_at && new Date(1000 * row.stored_at).toISOString();
     const facts = [
-      ["input", row.input], ["context", row.context], ["expected", row.expected],
+      ["row", row.id], ["input", row.input], ["context", row.context], ["expected", row.expected],
       ["baseline's output", row.before?.output], ["output", row.output],
       ["errors", row.errors], ["scores", scoreLines(row)], ["columns", row.columns],
       ["latency ms", row.latency_ms?.toFixed(1)], ["waited ms", row.queue_ms?.toFixed(1)],
