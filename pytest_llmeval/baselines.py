@@ -172,6 +172,7 @@ def _read(run: StoredRun, evaluation: Mapping[str, Any]) -> Baseline:
         early_stopped=evaluation["early_stopped"],
         columns=columns,
         rows=ExampleRows(rows, columns, repeats),
+        run_id=run.verdict["run_id"],
     )
 
 

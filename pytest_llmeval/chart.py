@@ -59,7 +59,7 @@ def draw_chart(
         f"<title>{escape(title)}</title>",
         f"<style>{STYLE}</style>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
-        _text(LEFT, TOP - 24, title, 'class="title"'),
+        label(LEFT, TOP - 24, title, 'class="title"'),
         *_grid(across, up),
     ]
     for at, line in enumerate(lines):
@@ -71,9 +71,19 @@ def draw_chart(
         parts += _legend(line.name, style, at)
     for at, bar in enumerate(bars, start=len(lines)):
         y = _y(up, bar.height)
-        parts.append(_segment(LEFT, y, WIDTH - RIGHT, y, 'class="bar"'))
+        parts.append(segment(LEFT, y, WIDTH - RIGHT, y, 'class="bar"'))
         parts += _legend(bar.name, 'class="bar"', at)
     return "\n".join([*parts, "</svg>", ""])
+
+
+def segment(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
+    """Return a line between two points; the style is SVG attributes."""
+    return f'<line {style} x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def label(x: float, y: float, text: str, style: str = "") -> str:
+    """Return a text whose baseline begins at a point, escaped."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(text)}</text>'
 
 
 def _grid(across: Axis, up: Axis) -> list[str]:
@@ -81,22 +91,22 @@ def _grid(across: Axis, up: Axis) -> list[str]:
     parts = []
     for tick in across.ticks:
         x = _x(across, tick)
-        parts.append(_segment(x, TOP, x, bottom, 'class="grid"'))
-        parts.append(_text(x, bottom + 20, f"{tick:g}", CENTERED))
+        parts.append(segment(x, TOP, x, bottom, 'class="grid"'))
+        parts.append(label(x, bottom + 20, f"{tick:g}", CENTERED))
     for tick in up.ticks:
         y = _y(up, tick)
-        parts.append(_segment(LEFT, y, right, y, 'class="grid"'))
-        parts.append(_text(LEFT - 8, y + 4, f"{tick:g}", 'text-anchor="end"'))
+        parts.append(segment(LEFT, y, right, y, 'class="grid"'))
+        parts.append(label(LEFT - 8, y + 4, f"{tick:g}", 'text-anchor="end"'))
     middle = (TOP + bottom) / 2
-    parts.append(_text((LEFT + right) / 2, bottom + 44, across.label, CENTERED))
+    parts.append(label((LEFT + right) / 2, bottom + 44, across.label, CENTERED))
     turned = f'transform="rotate(-90 20 {middle:g})"'
-    parts.append(_text(20, middle, up.label, f"{CENTERED} {turned}"))
+    parts.append(label(20, middle, up.label, f"{CENTERED} {turned}"))
     return parts
 
 
 def _legend(name: str, style: str, at: int) -> list[str]:
     x, y = WIDTH - RIGHT + 12, TOP + 10 + 22 * at
-    return [_segment(x, y, x + 18, y, style), _text(x + 25, y + 4, name)]
+    return [segment(x, y, x + 18, y, style), label(x + 25, y + 4, name)]
 
 
 def _x(across: Axis, value: float) -> float:
@@ -105,11 +115,3 @@ def _x(across: Axis, value: float) -> float:
 
 def _y(up: Axis, value: float) -> float:
     return HEIGHT - BOTTOM - up.place(value) * (HEIGHT - TOP - BOTTOM)
-
-
-def _segment(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
-    return f'<line {style} x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _text(x: float, y: float, text: str, style: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(text)}</text>'

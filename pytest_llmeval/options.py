@@ -236,4 +236,12 @@ OPTIONS = (
         help="git refs, separated by spaces, that may deploy in CI systems other than "
         "GitHub Actions (default: none)",
     ),
+    Option(
+        field="html",
+        option="--llmeval-html",
+        ini="llmeval_html",
+        metavar="FILE",
+        help="file that the run is written to as one HTML page, from the rootdir "
+        "(default: none)",
+    ),
 )

@@ -144,6 +144,8 @@ class Baseline:
     columns: Columns
     rows: Sequence[Row]
     """One per example, in the order of `columns`."""
+    run_id: str | None = None
+    """The run it is of; None for results at hand."""
 
 
 FindBaseline = Callable[[str, "EvalResults"], Baseline]
@@ -276,6 +278,9 @@ class EvalResults:
                 "rows": len(self.dataset.ids),
             },
             "early_stop": self._early_stop(),
+            "confidence": next(
+                (v.confidence for v in self.values.values() if v.confidence), None
+            ),
             "metrics": {
                 name: _numbers_of(value) for name, value in self.values.items()
             },

@@ -45,10 +45,20 @@ class RunDirectory:
 
     def __init__(self, home: Path, run_id: str, worker: str | None = None) -> None:
         self._home, self.run_id = home, run_id
-        self.path = home / "runs" / run_id
+        self._place(home / "runs" / run_id, f"{worker or 'results'}.jsonl")
+
+    @classmethod
+    def at(cls, path: Path) -> RunDirectory:
+        """Return the directory at a path, wherever it lies, for reading."""
+        directory = cls(path.parent, path.name)
+        directory._place(path, "results.jsonl")
+        return directory
+
+    def _place(self, path: Path, rows: str) -> None:
+        self.path = path
         self.verdict = self.path / "verdict.json"
         self.deployment = self.path / "deployment.json"
-        self.results = self.path / f"{worker or 'results'}.jsonl"
+        self.results = self.path / rows
         self.tracking = self.path / "tracking.json"
         self.tracking_lock = self.path / "tracking.lock"
 

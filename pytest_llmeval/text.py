@@ -96,10 +96,19 @@ def age(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
-def safe(text: object, limit: int = FIELD_LIMIT) -> str:
+def safe(
+    text: object,
+    limit: int = FIELD_LIMIT,
+    redact: Callable[[str], str] = redact,
+) -> str:
     """Redact, cut and sanitise: for anything that a person or a report will read.
 
     The result is longer than `limit` only by what escaping adds, at most twice.
+
+    Args:
+        text: Its text is taken.
+        limit: In characters.
+        redact: What `redactor` returned, where many texts are made safe at once.
     """
     redacted, keep = redact(str(text)), limit
     shown = sanitize(cut(redacted, keep))

@@ -410,6 +410,7 @@ def _evaluation_entry(number: int, evaluation: Mapping[str, Any]) -> dict[str, A
         "early_stopped": evaluation["early_stop"] is not None,
         "started_at": evaluation["started_at"],
         "duration_s": evaluation["duration_s"],
+        "confidence": evaluation["confidence"],
         "metrics": evaluation["metrics"],
         "definitions": evaluation["definitions"],
         "usage": evaluation["usage"],

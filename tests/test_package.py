@@ -94,7 +94,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     sources = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "pytest_llmeval").rglob("*")
-        if path.suffix in (".py", ".typed")
+        if path.suffix in (".py", ".typed", ".html", ".css", ".js")
     }
     assert {name for name in names if ".dist-info/" not in name} == sources
     assert "pytest_llmeval/py.typed" in sources

@@ -14,6 +14,7 @@ from pytest_llmeval.cli import gates
 from pytest_llmeval.cli import init
 from pytest_llmeval.cli import model
 from pytest_llmeval.cli import plan_size
+from pytest_llmeval.cli import report
 from pytest_llmeval.cli import sync
 from pytest_llmeval.cli.console import say
 from pytest_llmeval.errors import LLMEvalError
@@ -49,6 +50,16 @@ def _parser() -> argparse.ArgumentParser:
         dest="command", required=True, title="commands", metavar="COMMAND"
     )
     # As --help lists them: in the order in which they come to be needed.
-    for command in (init, model, doctor, plan_size, gates, cache, baseline, sync):
+    for command in (
+        init,
+        model,
+        doctor,
+        plan_size,
+        gates,
+        report,
+        cache,
+        baseline,
+        sync,
+    ):
         command.add(commands)
     return parser

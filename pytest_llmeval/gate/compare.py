@@ -216,6 +216,7 @@ def _compare(
         worse=len(worse),
         better=len(better),
         flips=(*flips(heapq.nsmallest, worse), *flips(heapq.nlargest, better)),
+        run_id=baseline.run_id,
     )
 
 

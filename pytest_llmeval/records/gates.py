@@ -171,6 +171,8 @@ class Comparison:
     better: int
     flips: tuple[Flip, ...]
     """A few of them, the largest changes first: worse ones, then better ones."""
+    run_id: str | None = None
+    """The baseline's run; None when it is an evaluation of the same run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,12 +16,14 @@ import pluggy
 from pytest_llmeval.config import Settings
 from pytest_llmeval.deploy import deploy
 from pytest_llmeval.deploy import known_refusal
+from pytest_llmeval.errors import LLMEvalError
 from pytest_llmeval.evidence import Evidence
 from pytest_llmeval.gate import explain
 from pytest_llmeval.provenance import read_provenance
 from pytest_llmeval.records import Decision
 from pytest_llmeval.records import canonical
 from pytest_llmeval.records import from_builtins
+from pytest_llmeval.report.run import read_run
 from pytest_llmeval.report.terminal import refusal_line
 from pytest_llmeval.report.terminal import verdict_lines
 from pytest_llmeval.store import RunDirectory
@@ -216,6 +218,8 @@ class Run:
             exit_status = exit_status or 1
         if self._settings.deploy is not None and not self._deploy(verdict):
             exit_status = exit_status or 1
+        if self._settings.html is not None and not self._write_html():
+            exit_status = exit_status or 1
         if exit_status:
             path = self._shown(self._directory.verdict)
             self.say("", f"see {path}; repeat with: {safe(self._command)}")
@@ -289,6 +293,18 @@ class Run:
             "pass" if outcome.ok else "fail", f"{text}: {safe(outcome.message, 500)}"
         )
         return outcome.ok
+
+    def _write_html(self) -> bool:
+        from pytest_llmeval.report.html import write_page
+
+        path = self._settings.rootdir / (self._settings.html or "")
+        try:
+            write_page(read_run(self._settings.home, self._directory.run_id), path)
+        except LLMEvalError as error:
+            self.say("fail", f"no HTML report: {safe(error, 500)}")
+            return False
+        self.say("", f"HTML report: {safe(self._shown(path), 500)}")
+        return True
 
     def _finish_gates(self, exit_status: int) -> int:
         """Write the manifest, or show how it would change."""
