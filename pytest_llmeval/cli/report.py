@@ -18,6 +18,7 @@ def add(commands: Commands) -> None:
         help="write a run as one HTML page",
         description="Write a run as one HTML page: verdict, gates, distributions, "
         "slices, latency and cost, and its rows, beside a baseline where there is one.",
+        epilog="example: llmeval report last --html report.html",
     )
     report.add_argument(
         "run_id", metavar="RUN", help="id of a run, its folder, or last"
