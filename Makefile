@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Warnings in our own tests are errors.
 TEST_OPTIONS := -n 2 --dist loadfile -W error
-BENCHMARKS := unused startup latency faults resume metrics overhead scale
+BENCHMARKS := unused startup latency faults resume ahead metrics overhead scale
 
 .DEFAULT_GOAL := help
 .PHONY: help evals test stress check typing docs build bench demo clean
