@@ -137,12 +137,12 @@ class Ahead:
         """
         with self._changed:
             self._check()
-            jumped = self._course.move_to(position)
+            self._course.move_to(position)
             expected = self._unused.pop(position, None) is not None
-            if jumped or expected:
+            if expected:
                 self._wake()
-            if expected and self._is_there(position):
-                self._changed.wait(YIELD_S)
+                if self._is_there(position):
+                    self._changed.wait(YIELD_S)
             if not self._is_known(position):
                 self._find_from(position)
             self._wait_for(position)
@@ -214,9 +214,7 @@ class Ahead:
             if position not in self._asked:
                 self._ask_now(position)
                 wait_s, look_s = look_s, min(1.5 * look_s, LAST_LOOK_S)
-            self._changed.wait_for(
-                lambda: self._is_there(position) or self._failure is not None, wait_s
-            )
+            self._changed.wait_for(lambda: self._is_there(position), wait_s)
             self._check()
 
     def _ask_now(self, position: int) -> None:
@@ -273,9 +271,7 @@ class Ahead:
                 self._supply.release()
 
     def _fail(self, error: BaseException) -> None:
-        with self._changed:
-            self._failure = self._failure or (error, error.__traceback__)
-            self._changed.notify_all()
+        self._failure = self._failure or (error, error.__traceback__)
         self._woken.set()
 
     async def _take(self) -> tuple[int, Prompt] | None:

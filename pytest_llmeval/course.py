@@ -19,15 +19,15 @@ class Course:
         self._begun: set[int] = set()
         self._now = self._reach = 0
 
-    def move_to(self, position: int) -> bool:
-        """Note where the tests are; return whether nothing was looked at from there."""
-        if position not in self._places:
-            return False
-        place, self._now = self._now, self._places[position]
-        steps = (self._now - place) % len(self._order)
-        jumped = steps > self._reach
-        self._reach = 0 if jumped else self._reach - steps
-        return jumped
+    def move_to(self, position: int) -> None:
+        """Note where the tests are, unless the position is not in their order.
+
+        What was looked at ahead counts when this position is no further than that.
+        """
+        if position in self._places:
+            place, self._now = self._now, self._places[position]
+            steps = (self._now - place) % len(self._order)
+            self._reach = max(self._reach - steps, 0)
 
     def following(self, position: int, most: int) -> list[int]:
         """Return a position and those of the next tests."""

@@ -160,14 +160,17 @@ def test_a_row_outside_of_the_order_is_asked_all_the_same(start):
     assert ahead.get(0).text == "ROW 0"
 
 
-def test_a_row_that_several_tests_take_is_asked_once(start):
-    model = Pinned(upper)
-    ahead = start(model, 8, order=[i for i in range(8) for _ in range(2)])
+@pytest.mark.parametrize("reply", ["x", ""], ids=["stored", "not-stored"])
+def test_a_row_that_several_tests_take_is_asked_once(start, reply):
+    async def answer(user, tries):
+        return reply
 
-    assert [[ahead.get(i).text, ahead.get(i).text] for i in range(8)] == [
-        [text, text] for text in texts(0, 8)
-    ]
-    assert set(model.calls.values()) == {1}
+    model = Pinned(answer)
+    rows = [{"id": f"r{i}", "input": f"{i % 4}"} for i in range(40)]
+    ahead = start(model, rows, order=[i for i in range(40) for _ in range(2)])
+
+    assert [ahead.get(i // 2).text for i in range(80)] == [reply] * 80
+    assert list(model.calls.values()) == [1 if reply else 10] * 4
 
 
 def test_stored_rows_need_no_thread_and_no_model(start, fill):
@@ -203,6 +206,21 @@ def test_only_what_is_not_stored_is_asked(start, fill):
     assert ahead.get(302).text == "ROW 302"
     assert [ahead.get(i).text for i in range(302)] == texts(0, 302)
     assert model.calls == {f"row {i}": 1 for i in (300, 301, 302)}
+
+
+def test_no_row_is_claimed_before_there_is_room_for_it(start, fill, tmp_path):
+    fill(200)
+    model = Pinned(upper)
+    ahead = start(model, 264, concurrency=8, workers=2)
+    database = sqlite3.connect(tmp_path / ".llmeval" / "predictions.db")
+
+    ahead.get(263)
+
+    assert holds(partial(has_asked, model, 5)), "rows 200 to 203 too"
+    assert database.execute("SELECT count(*) FROM claims").fetchone() == (5,)
+    assert [ahead.get(i).text for i in range(200, 263)] == texts(200, 263)
+    assert list(model.calls)[1:] == [f"row {i}" for i in range(200, 263)]
+    database.close()
 
 
 def test_few_predictions_are_kept_at_hand(start, fill):
@@ -336,17 +354,18 @@ def test_what_ends_the_asking_reaches_the_test_that_waits(start):
             ahead.get(0)
 
 
-def test_a_store_that_cannot_be_written_is_an_error_of_the_test(start, tmp_path):
+@pytest.mark.parametrize("rows", [1, 64])
+def test_a_store_that_cannot_be_written_is_an_error_of_the_test(start, tmp_path, rows):
     async def spoil(user, tries):
         database = sqlite3.connect(tmp_path / ".llmeval" / "predictions.db")
         database.execute("DROP TABLE IF EXISTS predictions")
         database.close()
         return user
 
-    ahead = start(Pinned(spoil))
+    ahead = start(Pinned(spoil), rows)
 
     with pytest.raises(ConfigurationError, match="no such table: predictions"):
-        [ahead.get(i) for i in range(64)]
+        [ahead.get(i) for i in range(rows)]
 
 
 def test_after_its_end_nothing_is_given(start):
