@@ -81,8 +81,10 @@ def test_page_that_cannot_be_written_fails_the_run_and_says_why(suite: Suite) ->
 
 
 def test_nothing_is_written_when_nobody_asks(suite: Suite) -> None:
-    suite.run()
+    done = suite.run()
 
+    assert done.ret == 0
+    assert "HTML" not in done.stdout.str()
     assert list(suite.path.rglob("*.html")) == []
 
 
@@ -177,6 +179,17 @@ def test_secrets_are_not_in_the_page(
     assert "CANARY" not in text
     link = 'href="https://[redacted]@ci.example.org/1"'
     assert link in text
+
+
+def test_what_became_a_secret_after_the_run_is_not_in_the_page(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite.run()
+    monkeypatch.setenv("SOME_TOKEN", "exact_match")
+    assert suite.llmeval("report", "last", "--html", "report.html").ret == 0
+
+    assert "[redacted]" in page(suite)
+    assert "exact_match" not in page(suite)
 
 
 def damage(suite: Suite, name: str, change: str) -> None:
