@@ -260,9 +260,21 @@ class LLMEvalPlugin:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        if call.when == "teardown" and self._recorder is not None:
-            item.user_properties += self._recorder.take_properties(item.nodeid)
-        return (yield)
+        report = yield
+        if self._recorder is not None:
+            self._recorder.complete(report)
+        return report
+
+    def pytest_assertrepr_compare(
+        self, op: str, left: object, right: object
+    ) -> list[str] | None:
+        if "MetricValue" not in (type(left).__name__, type(right).__name__):
+            return None
+        if self._recorder is not None:
+            return self._recorder.explain_assert(op, left, right)
+        from pytest_llmeval.gate import explain_assert
+
+        return explain_assert(op, left, right, ())
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._evidence.reported(
@@ -271,7 +283,8 @@ class LLMEvalPlugin:
             report.outcome,
             xfail=hasattr(report, "wasxfail"),
         )
-        if any(name.startswith("llmeval.") for name, _ in report.user_properties):
+        names = [str(name) for name, _ in report.user_properties]
+        if any(n.startswith("llmeval.") and n.endswith(".decision") for n in names):
             self._worker_gates = self._recorder is None
 
     def pytest_terminal_summary(

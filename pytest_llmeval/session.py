@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
+from weakref import ref
 
 import pluggy
 
@@ -29,12 +30,15 @@ from pytest_llmeval.errors import LLMEvalError
 from pytest_llmeval.errors import ModelRefused
 from pytest_llmeval.evidence import Evidence
 from pytest_llmeval.gate import explain
+from pytest_llmeval.gate import explain_assert
 from pytest_llmeval.hooks import register_backends
 from pytest_llmeval.models import load_model
 from pytest_llmeval.provenance import read_provenance
 from pytest_llmeval.records import Decision
 from pytest_llmeval.records import Model
 from pytest_llmeval.records import Progress
+from pytest_llmeval.report.bounded import bound
+from pytest_llmeval.report.junit import EvaluatedTest
 from pytest_llmeval.report.junit import junit_properties
 from pytest_llmeval.report.terminal import usage_line
 from pytest_llmeval.report.terminal import verdict_lines
@@ -121,7 +125,7 @@ class RunRecorder:
             say=say,
         )
         self._child_run_id: str | None = None
-        self._properties: dict[str | None, list[tuple[str, Any]]] = {}
+        self._tests: dict[str | None, EvaluatedTest] = {}
         self._announced: set[str] = set()
         self._reached = (0, 0)
         if self._keeps_run:
@@ -166,6 +170,7 @@ class RunRecorder:
     ) -> EvalResults:
         """Evaluate for the current test; note what cannot be evaluated, and raise."""
         test, began = self._evidence.current, time.perf_counter()
+        evaluated_test = self._evaluated(test)
         engine = Engine(
             settings=self._settings,
             hook=hook,
@@ -185,6 +190,7 @@ class RunRecorder:
                 (test, reason, one_line(error, 500))
             )
             raise
+        evaluated_test.results.append(ref(results))
         evaluated = _Evaluated(results, test, began, self._child_run_id)
         self._child_run_id = None
         if results.source is None:
@@ -259,6 +265,7 @@ class RunRecorder:
             )
         if self._progress is not None:
             self._say("", f"  {usage_line(results)}")
+        self._evaluated(evaluated.test).values += results.values.values()
         if not self._keeps_run:
             return
         number = len(self._evaluations) + 1
@@ -284,16 +291,31 @@ class RunRecorder:
         """Keep a decision for the current test; safe in threads."""
         decision = replace(decision, test=self._evidence.current)
         self._evidence.decisions.append(decision)
-        properties = self._properties.setdefault(decision.test, [])
-        properties.extend(junit_properties(decision))
+        self._evaluated(decision.test).decisions.append(decision)
         return decision
 
-    def take_properties(self, test: str) -> list[tuple[str, Any]]:
-        """Return the junit properties of a test's decisions, once."""
-        properties = self._properties.pop(test, [])
-        if properties and self._keeps_run:
-            properties.append(("llmeval.run_id", self._run_id))
-        return properties
+    def _evaluated(self, test: str | None) -> EvaluatedTest:
+        return self._tests.setdefault(test, EvaluatedTest())
+
+    def complete(self, report: Any) -> None:
+        """Add what a test has evaluated to pytest's report of one of its phases.
+
+        Reports of tests that evaluate nothing stay as they are.
+        """
+        test = self._tests.get(report.nodeid)
+        if test is None:
+            return
+        run_id = None if self._settings.gates else self._run_id
+        report.user_properties += junit_properties(test, run_id)
+        bound(report)
+        if report.when == "teardown":
+            del self._tests[report.nodeid]
+
+    def explain_assert(self, op: str, left: object, right: object) -> list[str] | None:
+        """Explain an ordinary assert of the current test, see `gate.explain_assert`."""
+        test = self._tests.get(self._evidence.current)
+        held = [results() for results in test.results] if test else []
+        return explain_assert(op, left, right, filter(None, held))
 
     @contextmanager
     def tracked_child(self, name: str) -> Iterator[Any]:

@@ -96,6 +96,10 @@ class Suite:
         """Run pytest by a command that changes what it may do."""
         return self._run(*wrapper, *PYTEST, *(arguments or ("evals",)))
 
+    def run_optimized(self, *arguments: str) -> pytest.RunResult:
+        """Run pytest in a Python that leaves assert statements out."""
+        return self._run(sys.executable, "-O", "-m", "pytest", *arguments)
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start pytest in a process group of its own, as a shell does."""
         return subprocess.Popen(
