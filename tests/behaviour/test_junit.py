@@ -291,7 +291,7 @@ def test_answer_of_ten_megabytes_does_not_reach_junit(suite, workers, monkeypatc
 
 def test_reports_of_other_tests_stay_as_they_are(suite):
     suite.write(
-        "evals/test_other.py",
+        "evals/test_z.py",  # after a test that evaluated
         "def test_other():\n    print('x' * 200_000)\n    assert False\n",
     )
     options = ("-o", "junit_logging=all", "--junitxml", "out.xml")
@@ -315,7 +315,7 @@ def test_hostile_metric_name_gives_harmless_property_names(suite):
 def test_slices_without_number_are_bounded(suite):
     rows = [
         {"id": f"r{i}", "input": "q", "answer": "A" * 150, "topic": f"t{i}"}
-        for i in range(2_000)
+        for i in range(200)
     ]
     suite.write_rows("evals/data.jsonl", rows)
     suite.write(
@@ -327,9 +327,9 @@ def test_slices_without_number_are_bounded(suite):
     )
     suite.run("evals", "--junitxml", "out.xml", "-q")
     case = cases(suite)["test_slices"]
-    assert "and 1980 more slices" in case.find("failure").text
+    assert "and 180 more slices" in case.find("failure").text
     values = properties(case)
     assert values["llmeval.exact_match.decision"] == "inconclusive"
     assert "llmeval.exact_match#100.decision" in values
-    assert values["llmeval.left_out"] == "1900"
+    assert values["llmeval.left_out"] == "100"
     assert (suite.path / "out.xml").stat().st_size < 100_000
