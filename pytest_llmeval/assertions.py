@@ -21,6 +21,9 @@ from pytest_llmeval.records import Op
 from pytest_llmeval.results import EvalResults
 
 
+SHOWN_SLICES = 20
+
+
 def assert_metric(
     results: EvalResults,
     metric: str,
@@ -218,7 +221,7 @@ def assert_each_slice(
 
     Raises:
         GateNotPassed: a slice's decision is fail, inconclusive or error; the message
-            names all of them, and `decision` is the first.
+            explains 20 of them, and `decision` is the first.
     """
     __tracebackhide__ = True
     decisions = decide_each_slice(
@@ -230,7 +233,10 @@ def assert_each_slice(
     failed = [decision for decision in decisions if decision.status != "pass"]
     if failed and (recorder is None or recorder.raises):
         head = f"{len(failed)} of {len(decisions)} slices by {by!r} did not pass"
-        raise GateNotPassed("\n\n".join([head, *map(explain, failed)]), failed[0])
+        parts = [head, *map(explain, failed[:SHOWN_SLICES])]
+        if len(failed) > SHOWN_SLICES:
+            parts.append(f"and {len(failed) - SHOWN_SLICES} more slices")
+        raise GateNotPassed("\n\n".join(parts), failed[0])
     return decisions
 
 

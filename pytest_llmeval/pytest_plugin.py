@@ -362,15 +362,16 @@ class LLMEvalPlugin:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        recorder = self._recorder
-        if call.when == "teardown" and recorder is not None:
-            item.user_properties += recorder.take_properties(item.nodeid)
         report = yield
+        recorder = self._recorder
+        if recorder is None:
+            return report
         is_over = call.when == "call" or (call.when == "setup" and not report.passed)
-        if self._has_cases and recorder is not None and is_over:
+        if self._has_cases and is_over:
             from pytest_llmeval.case_tests import close_case
 
             close_case(item, call, report, recorder)
+        recorder.complete(report)
         return report
 
     @pytest.hookimpl(tryfirst=True)
@@ -399,6 +400,17 @@ class LLMEvalPlugin:
         for gated in self._recorder.decide_cases():
             session.testscollected += 1  # or the progress would pass 100 %
             report_gate(self._config, gated, raises=self._recorder.raises)
+
+    def pytest_assertrepr_compare(
+        self, op: str, left: object, right: object
+    ) -> list[str] | None:
+        if "MetricValue" not in (type(left).__name__, type(right).__name__):
+            return None
+        if self._recorder is not None:
+            return self._recorder.explain_assert(op, left, right)
+        from pytest_llmeval.gate import explain_assert
+
+        return explain_assert(op, left, right, ())
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         node = getattr(report, "node", None)

@@ -8,6 +8,7 @@ from pytest_llmeval.gate.decide import decide_gate
 from pytest_llmeval.gate.decide import decide_slices
 from pytest_llmeval.gate.explain import explain
 from pytest_llmeval.gate.explain import headline
+from pytest_llmeval.gate.plain_assert import explain_assert
 
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "decide_gate",
     "decide_slices",
     "explain",
+    "explain_assert",
     "headline",
 ]

@@ -82,7 +82,7 @@ def _decide_early(
     check_latency(results, kept.positions, find_metric(results, gate))
     if decision.status == "pass":
         return decision
-    return replace(decision, worst=_worst(results, kept, gate.op, bounds))
+    return replace(decision, worst=worst_rows(results, kept, gate.op, bounds))
 
 
 def refuse(results: EvalResults, gate: Gate, error: Exception) -> Decision:
@@ -214,7 +214,7 @@ def _decide_scores(
         decision = _decide_mean(kept.scores, gate, blank, bounds)
     if decision.status == "pass":
         return decision
-    return replace(decision, worst=_worst(results, kept, gate.op, bounds))
+    return replace(decision, worst=worst_rows(results, kept, gate.op, bounds))
 
 
 def _decide_mean(
@@ -361,7 +361,7 @@ def _rows_needed(
     )
 
 
-def _worst(
+def worst_rows(
     results: EvalResults, kept: Kept, op: str, bounds: Bounds | None
 ) -> tuple[WorstRow, ...]:
     """Return the rows to look at first; a row with the best score is none of them."""

@@ -13,6 +13,7 @@ from pytest_llmeval.gate.decide import share_gate
 from pytest_llmeval.records import Comparison
 from pytest_llmeval.records import Decision
 from pytest_llmeval.records import Flip
+from pytest_llmeval.records import WorstRow
 from pytest_llmeval.results import number
 from pytest_llmeval.text import age
 from pytest_llmeval.text import one_line
@@ -32,10 +33,16 @@ _MISSED = {
 
 def explain(decision: Decision) -> str:
     """Return what a person reads: the decision, what it means, and rows to look at."""
-    lines = [headline(decision), *_meaning(decision)]
-    if decision.worst:
-        lines.append("worst rows:")
-    for row in decision.worst:
+    lines = [headline(decision), *_meaning(decision), *worst_lines(decision.worst)]
+    if decision.compared is not None:
+        lines += _flip_lines(decision.compared)
+    return "\n".join(lines)
+
+
+def worst_lines(rows: Sequence[WorstRow]) -> list[str]:
+    """Return what a person reads of rows to look at; nothing when there are none."""
+    lines = ["worst rows:"] if rows else []
+    for row in rows:
         expected = " | ".join(row.expected)
         lines += [
             f"  {one_line(row.id, 80)}  score {number(row.score)}",
@@ -43,9 +50,7 @@ def explain(decision: Decision) -> str:
             *([f"    expected: {one_line(expected)}"] if row.expected else []),
             f"    got:      {one_line(row.got)}",
         ]
-    if decision.compared is not None:
-        lines += _flip_lines(decision.compared)
-    return "\n".join(lines)
+    return lines
 
 
 def headline(decision: Decision) -> str:
@@ -56,7 +61,7 @@ def headline(decision: Decision) -> str:
         return f"{name}: error {decision.reason}: {safe(decision.detail)}"
     if decision.value is None:
         return f"{name}: {decision.reason}: nothing was compared: {decision.detail}"
-    value, bar = _apart(decision.value, float(gate.threshold))
+    value, bar = apart(decision.value, float(gate.threshold))
     if gate.kind == "change" and decision.value > 0:
         value = f"+{value}"
     evidence = f"{name} {value} ({_evidence(decision)})"
@@ -72,7 +77,7 @@ def headline(decision: Decision) -> str:
     return sentence
 
 
-def _apart(value: float, bar: float) -> tuple[str, str]:
+def apart(value: float, bar: float) -> tuple[str, str]:
     """Return both with so many decimals that they look different when they are."""
     shown = number(value), number(bar)
     digits = 4

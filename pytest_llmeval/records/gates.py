@@ -55,7 +55,10 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricValue:
-    """A metric over one evaluation."""
+    """A metric over one evaluation; compares with numbers as its `value` does.
+
+    It equals no number, though: write ``float(value) == 1``.
+    """
 
     name: str
     value: float | None
@@ -83,6 +86,20 @@ class MetricValue:
                 f"({self.errors} errors; see results.errors)"
             )
         return self.value
+
+    # No equality with numbers: it would have to agree with the hash, and two values
+    # that rest on different rows are not equal.
+    def __lt__(self, number: float) -> bool:
+        return float(self) < number if is_number(number) else NotImplemented
+
+    def __le__(self, number: float) -> bool:
+        return float(self) <= number if is_number(number) else NotImplemented
+
+    def __gt__(self, number: float) -> bool:
+        return float(self) > number if is_number(number) else NotImplemented
+
+    def __ge__(self, number: float) -> bool:
+        return float(self) >= number if is_number(number) else NotImplemented
 
 
 @dataclass(frozen=True, slots=True)

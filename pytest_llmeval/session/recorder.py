@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 from typing import Protocol
+from weakref import ref
 
 import pluggy
 
@@ -34,13 +35,15 @@ from pytest_llmeval.errors import ModelError
 from pytest_llmeval.errors import ModelRefused
 from pytest_llmeval.evidence import Evidence
 from pytest_llmeval.gate import USUAL_CONFIDENCE
+from pytest_llmeval.gate import explain_assert
 from pytest_llmeval.hooks import register_backends
 from pytest_llmeval.models import load_model
 from pytest_llmeval.records import Decision
 from pytest_llmeval.records import Model
 from pytest_llmeval.records import Progress
+from pytest_llmeval.report.bounded import bound
+from pytest_llmeval.report.junit import EvaluatedTest
 from pytest_llmeval.report.junit import junit_properties
-from pytest_llmeval.report.junit import score_properties
 from pytest_llmeval.report.terminal import refusal_line
 from pytest_llmeval.report.terminal import usage_line
 from pytest_llmeval.results import EvalResults
@@ -133,7 +136,7 @@ class RunRecorder:
         self._open: list[_Evaluated] = []
         self._cases = RunCases(settings, run.id, directory, self._budget, worker)
         self._child_run_id: str | None = None
-        self._properties: dict[str | None, list[tuple[str, Any]]] = {}
+        self._tests: dict[str | None, EvaluatedTest] = {}
         self._written = 0
         self._reached = (0, 0)
 
@@ -160,6 +163,7 @@ class RunRecorder:
     ) -> EvalResults:
         """Evaluate for the current test; note what cannot be evaluated, and raise."""
         test, began = self._evidence.current, time.perf_counter()
+        evaluated_test = self._evaluated(test)
         engine = Engine(
             settings=self._settings,
             hook=hook,
@@ -177,6 +181,7 @@ class RunRecorder:
             reason = getattr(error, "reason", "CONFIGURATION")
             self._keeper.add_error(test, reason, one_line(error, 500))
             raise
+        evaluated_test.results.append(ref(results))
         evaluated = _Evaluated(results, test, began, self._child_run_id)
         self._child_run_id = None
         if results.source is None:
@@ -251,6 +256,7 @@ class RunRecorder:
                 "evaluated"
             )
         self._keeper.say("", f"  {usage_line(results)}")
+        self._evaluated(evaluated.test).values += results.values.values()
         if not self.raises:
             return
         self._written += 1
@@ -278,16 +284,35 @@ class RunRecorder:
         """Keep a decision for the current test; safe in threads."""
         decision = replace(decision, test=self._evidence.current)
         self._keeper.add_decision(decision)
-        properties = self._properties.setdefault(decision.test, [])
-        properties.extend(junit_properties(decision))
+        self._evaluated(decision.test).decisions.append(decision)
         return decision
 
-    def take_properties(self, test: str) -> list[tuple[str, Any]]:
-        """Return the junit properties of a test's decisions, once."""
-        properties = self._properties.pop(test, [])
-        if properties:
-            properties.append(("llmeval.run_id", self._run_id))
-        return properties
+    def _evaluated(self, test: str | None) -> EvaluatedTest:
+        return self._tests.setdefault(test, EvaluatedTest())
+
+    def complete(self, report: Any) -> None:
+        """Add what a test has evaluated to pytest's report of one of its phases.
+
+        Reports of tests that evaluate nothing stay as they are.
+        """
+        test = self._tests.get(report.nodeid)
+        if test is None:
+            return
+        report.user_properties += junit_properties(test, self._named_run)
+        bound(report)
+        if report.when == "teardown":
+            del self._tests[report.nodeid]
+
+    @property
+    def _named_run(self) -> str | None:
+        """The run's id, where something is kept of it."""
+        return self._run_id if self.raises else None
+
+    def explain_assert(self, op: str, left: object, right: object) -> list[str] | None:
+        """Explain an ordinary assert of the current test, see `gate.explain_assert`."""
+        test = self._tests.get(self._evidence.current)
+        held = [results() for results in test.results] if test else []
+        return explain_assert(op, left, right, filter(None, held))
 
     def open_case(
         self,
@@ -336,8 +361,7 @@ class RunRecorder:
         """
         case = self._cases.close(passed=passed, error=error)
         if case is not None:
-            properties = self._properties.setdefault(self._evidence.current, [])
-            properties.extend(score_properties(case.scores))
+            self._evaluated(self._evidence.current).scores = case.scores
 
     def decide_cases(self) -> Iterator[CaseGate]:
         """Decide the gates of markers over the cases of all processes, once."""
@@ -359,10 +383,9 @@ class RunRecorder:
                     name=f"{cases.test}::gate[{one_line(gate, 60)}{suffix}]",
                     location=cases.location,
                     decision=decision,
-                    properties=[
-                        *junit_properties(decision),
-                        ("llmeval.run_id", self._run_id),
-                    ],
+                    properties=junit_properties(
+                        EvaluatedTest(decisions=[decision]), self._named_run
+                    ),
                 )
 
     def _results(self, cases: CasesOf, rows: RowLog) -> EvalResults:

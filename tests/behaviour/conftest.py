@@ -65,14 +65,13 @@ def test_quality(evaluate):
     results = evaluate(data=DATA, metrics=["exact_match"])
     assert_metric(results, "exact_match", ">=", 0.9)
 """
-PYTEST = (sys.executable, "-m", "pytest")
 
 
 class Suite:
     """A project with a suite in evals/ whose model answers all 40 rows right."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, python: str = sys.executable) -> None:
+        self.path, self._pytest = path, (python, "-m", "pytest")
         self.ini: dict[str, object] = {}
         if (path / "evals").exists():  # a copy of one that was made before
             return
@@ -94,12 +93,16 @@ class Suite:
 
     def run_under(self, wrapper: tuple[str, ...], *arguments: str) -> pytest.RunResult:
         """Run pytest by a command that changes what it may do."""
-        return self._run(*wrapper, *PYTEST, *(arguments or ("evals",)))
+        return self._run(*wrapper, *self._pytest, *(arguments or ("evals",)))
+
+    def run_optimized(self, *arguments: str) -> pytest.RunResult:
+        """Run pytest in a Python that leaves assert statements out."""
+        return self._run(sys.executable, "-O", "-m", "pytest", *arguments)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start pytest in a process group of its own, as a shell does."""
         return subprocess.Popen(
-            (*PYTEST, *(arguments or ("evals",))),
+            (*self._pytest, *(arguments or ("evals",))),
             cwd=self.path,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -81,7 +81,7 @@ def test_with_gates_a_failing_assert_is_missed_and_the_gates_decide(cases):
             "*test_qa.py::test_word[[]r3[]] MISSED*",
             "*test_qa.py::test_word::gate[[]pass_rate[]] PASSED*",
             "*cases that missed*",
-            "evals/test_qa.py::test_word[[]r3[]] missed: AssertionError: assert 0.0 == 1",
+            "evals/test_qa.py::test_word[[]r3[]] missed: *: assert 0.0 == 1",
             "*test_word *pass_rate *0.950 *>= *0.800*pass*",
             "*41 passed, 2 missed*",
             "verdict: pass",

@@ -74,8 +74,11 @@ class MlflowTracker:
         parent = self._find_parent(experiment, run, self._find_runs(experiment, run))
         tags = _child_tags(run, parent)
         child = self._start(experiment, name, run["started_at"], tags)
-        with mlflow.start_run(run_id=child) as active:
+        active = mlflow.start_run(run_id=child, nested=True)  # another may be open
+        try:
             yield active
+        finally:
+            _end_active(child)
 
     def log_run(self, run: Mapping[str, Any], rows: Path) -> str:
         """Write parent and children; the parent stays open for the verdict."""
@@ -214,6 +217,23 @@ class MlflowTracker:
             opened_by_test = PARENT_TAG in tags and EVALUATION_TAG not in tags
             if run_id not in kept and not opened_by_test:
                 self._client.delete_run(run_id)
+
+
+def _end_active(run_id: str) -> None:
+    """End an active run; those that were opened inside it stay open.
+
+    MLflow's own pytest plugin opens one in a test, for the rest of the session.
+    """
+    import mlflow
+
+    inner: list[str] = []
+    while (active := mlflow.active_run()) is not None:
+        mlflow.end_run()
+        if active.info.run_id == run_id:
+            break
+        inner.append(active.info.run_id)
+    for one in reversed(inner):
+        mlflow.start_run(run_id=one, nested=True)
 
 
 def _child_tags(run: Mapping[str, Any], parent: str) -> dict[str, str]:
