@@ -60,6 +60,7 @@ class Settings:
     cache_mb: float = 1024.0
     tracking: str = "auto"
     directory: str = ".llmeval"
+    markdown: str | None = None
     require: bool = False
     deploy: str | None = None
     gates: str | None = None

@@ -165,6 +165,14 @@ OPTIONS = (
         help="folder for runs and stored predictions (default: ROOTDIR/.llmeval)",
     ),
     Option(
+        field="markdown",
+        option="--llmeval-markdown",
+        ini="llmeval_markdown",
+        metavar="FILE",
+        help="write the run as Markdown for a comment on a pull request into this "
+        "file; a relative path starts from the rootdir",
+    ),
+    Option(
         field="require",
         option="--llmeval-require",
         flag=True,

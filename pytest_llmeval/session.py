@@ -36,6 +36,7 @@ from pytest_llmeval.records import Decision
 from pytest_llmeval.records import Model
 from pytest_llmeval.records import Progress
 from pytest_llmeval.report.junit import junit_properties
+from pytest_llmeval.report.publish import publish_markdown
 from pytest_llmeval.report.terminal import usage_line
 from pytest_llmeval.report.terminal import verdict_lines
 from pytest_llmeval.results import EvalResults
@@ -367,6 +368,7 @@ class RunRecorder:
                 f"cannot write {self._directory.verdict}: {error.strerror}; "
                 "the verdict stays incomplete, and nothing is tracked or deployed",
             )
+            self._publish(verdict)
             return exit_status or 1
         verdict = self._tracking.upload(verdict, self._evaluations, self._write_verdict)
         self._show(verdict)
@@ -380,6 +382,8 @@ class RunRecorder:
             exit_status = exit_status or 1
         if self._settings.deploy is not None and not self._deploy(verdict):
             exit_status = exit_status or 1
+        if not self._publish(verdict):
+            exit_status = exit_status or 1
         if exit_status:
             path = self._shown(self._directory.verdict)
             self._say("", f"see {path}; repeat with: {safe(self._command)}")
@@ -389,13 +393,22 @@ class RunRecorder:
         self._directory.write(self._directory.verdict, sign(verdict, self._key))
 
     def _show(self, verdict: Mapping[str, Any]) -> None:
-        paths = {"verdict file": self._shown(self._directory.verdict)}
-        if self._evaluations:
-            paths["rows"] = self._shown(self._directory.results)
-        if verdict["mlflow_run_id"]:
-            paths["MLflow run"] = verdict["mlflow_run_id"] + self._where_tracked()
-        for status, line in verdict_lines(verdict, paths):
+        for status, line in verdict_lines(verdict, self._places(verdict)):
             self._say(status, line)
+
+    def _places(self, verdict: Mapping[str, Any]) -> dict[str, str]:
+        """Return where the parts of the run are, by what they are."""
+        places = {"verdict file": self._shown(self._directory.verdict)}
+        if self._evaluations:
+            places["rows"] = self._shown(self._directory.results)
+        if verdict["mlflow_run_id"]:
+            places["MLflow run"] = verdict["mlflow_run_id"] + self._where_tracked()
+        return places
+
+    def _publish(self, verdict: Mapping[str, Any]) -> bool:
+        """Write the reports; return whether those that were asked for are there."""
+        places = self._places(verdict)
+        return publish_markdown(self._run_id, self._settings, places, self._say)
 
     def _where_tracked(self) -> str:
         uri = self._settings.tracking_uri.replace(f"{self._settings.rootdir}/", "")
