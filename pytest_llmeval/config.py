@@ -61,6 +61,7 @@ class Settings:
     cache_mb: float = 1024.0
     tracking: str = "auto"
     directory: str = ".llmeval"
+    markdown: str | None = None
     html: str | None = None
     require: bool = False
     deploy: str | None = None

@@ -20,6 +20,8 @@ import importlib
 from typing import TYPE_CHECKING
 from typing import Any
 
+from pytest_llmeval.text import sanitize
+
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
 
 
 class LLMEvalError(Exception):
-    """Base of the tree above."""
+    """Base of the tree above; its text is harmless, whatever data it quotes."""
+
+    def __str__(self) -> str:
+        return sanitize(super().__str__())
 
 
 class ConfigurationError(LLMEvalError, ValueError):

@@ -237,6 +237,14 @@ OPTIONS = (
         "GitHub Actions (default: none)",
     ),
     Option(
+        field="markdown",
+        option="--llmeval-markdown",
+        ini="llmeval_markdown",
+        metavar="FILE",
+        help="file that the run is written to as Markdown, for a comment on a pull "
+        "request, from the rootdir (default: none)",
+    ),
+    Option(
         field="html",
         option="--llmeval-html",
         ini="llmeval_html",

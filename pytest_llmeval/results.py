@@ -181,6 +181,7 @@ class EvalResults:
     """Asks for further rows; None when the evaluation does not stop early."""
 
     def __getitem__(self, metric: str) -> MetricValue:
+        __tracebackhide__ = True
         try:
             return self.values[metric]
         except KeyError:
@@ -361,7 +362,7 @@ class EvalResults:
         table = [["metric", "value", "interval", "n", "errors"]]
         table += [
             [
-                value.name,
+                one_line(value.name, 80),
                 number(value.value),
                 interval(value.lower, value.upper, value.confidence),
                 str(value.n),

@@ -18,17 +18,25 @@ SECRET_MIN_LENGTH = 8
 URL_USER = re.compile(r"(?<=://)[^/\s]+@")
 FIELD_LIMIT = 2_000
 SHORTEST_CUT = 100
+# GitHub's runner obeys ::error:: after nothing but space, and ##[error] anywhere in a
+# line; the agents of Azure and TeamCity obey ##vso[ and ##teamcity[ likewise.
+WORKFLOW_COMMAND = re.compile(r"^([^\S\n]*):(?=:)|#(?=#\w*\[)", re.MULTILINE)
 
 
 def sanitize(text: str) -> str:
     r"""Backslash-escape every character that is not printable, except \n and \t.
 
     Covers control characters, terminal escapes, bidirectional overrides, NUL and
-    lone surrogates; spaces of any width stay.
+    lone surrogates; spaces of any width stay. The sign that begins a workflow command,
+    which a CI system would obey when it reads the log, is escaped too.
     """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(map(_visible, text))
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(map(_visible, text))
+    return WORKFLOW_COMMAND.sub(_escape_last, text)
+
+
+def _escape_last(found: re.Match[str]) -> str:
+    return f"{found[0][:-1]}\\x{ord(found[0][-1]):02x}"
 
 
 def _visible(char: str) -> str:
@@ -60,11 +68,11 @@ def redact(text: str) -> str:
 
 def redactor() -> Callable[[str], str]:
     """Return `redact` with the secrets of this moment: for many texts, far faster."""
-    secrets = {
-        value
-        for name, value in os.environ.items()
-        if len(value) >= SECRET_MIN_LENGTH and SECRET_NAMES.search(name)
-    }
+    # The names first: to read a value takes longer than to see that it is no secret.
+    values = [
+        os.environ.get(name, "") for name in filter(SECRET_NAMES.search, os.environ)
+    ]
+    secrets = {value for value in values if len(value) >= SECRET_MIN_LENGTH}
     # Refusals are quoted as they come, often as JSON.
     secrets |= {json.dumps(secret)[1:-1] for secret in secrets}
     longest_first = sorted(secrets, key=len, reverse=True)

@@ -44,7 +44,7 @@ _HEADING = ("test", "metric", "value", "", "bar", "interval", "n", "errors", "de
 def _cells(decision: Decision) -> tuple[str, ...]:
     gate = decision.gate
     return (
-        one_line((decision.test or "").rpartition("/")[2], 60),
+        one_line(short_name(decision.test), 60),
         one_line(_title(gate), 40),
         number(decision.value) if decision.value is not None else "-",
         gate.op if isinstance(gate.op, str) else repr(gate.op),
@@ -56,6 +56,12 @@ def _cells(decision: Decision) -> tuple[str, ...]:
         str(decision.errors),
         _word(decision),
     )
+
+
+def short_name(test: str | None) -> str:
+    """Return the node id of a test without its folders; parameters may hold slashes."""
+    path, bracket, parameters = (test or "").partition("[")
+    return path.rpartition("/")[2] + bracket + parameters
 
 
 def _title(gate: Gate) -> str:

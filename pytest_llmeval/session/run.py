@@ -16,14 +16,12 @@ import pluggy
 from pytest_llmeval.config import Settings
 from pytest_llmeval.deploy import deploy
 from pytest_llmeval.deploy import known_refusal
-from pytest_llmeval.errors import LLMEvalError
 from pytest_llmeval.evidence import Evidence
 from pytest_llmeval.gate import explain
 from pytest_llmeval.provenance import read_provenance
 from pytest_llmeval.records import Decision
 from pytest_llmeval.records import canonical
 from pytest_llmeval.records import from_builtins
-from pytest_llmeval.report.run import read_run
 from pytest_llmeval.report.terminal import refusal_line
 from pytest_llmeval.report.terminal import verdict_lines
 from pytest_llmeval.store import RunDirectory
@@ -218,7 +216,7 @@ class Run:
             exit_status = exit_status or 1
         if self._settings.deploy is not None and not self._deploy(verdict):
             exit_status = exit_status or 1
-        if self._settings.html is not None and not self._write_html():
+        if not self._publish(verdict):
             exit_status = exit_status or 1
         if exit_status:
             path = self._shown(self._directory.verdict)
@@ -248,13 +246,27 @@ class Run:
         self._directory.write(self._directory.verdict, sign(verdict, self._key))
 
     def _show(self, verdict: Mapping[str, Any]) -> None:
-        paths = {"verdict file": self._shown(self._directory.verdict)}
-        if self._evaluations:
-            paths["rows"] = self._shown(self._directory.results)
-        if verdict["mlflow_run_id"]:
-            paths["MLflow run"] = verdict["mlflow_run_id"] + self._where_tracked()
-        for status, line in verdict_lines(verdict, paths):
+        for status, line in verdict_lines(verdict, self._places(verdict)):
             self.say(status, line)
+
+    def _places(self, verdict: Mapping[str, Any]) -> dict[str, str]:
+        """Return where the parts of the run are, by what they are."""
+        places = {"verdict file": self._shown(self._directory.verdict)}
+        if self._evaluations:
+            places["rows"] = self._shown(self._directory.results)
+        if verdict["mlflow_run_id"]:
+            places["MLflow run"] = verdict["mlflow_run_id"] + self._where_tracked()
+        return places
+
+    def _publish(self, verdict: Mapping[str, Any]) -> bool:
+        """Write the reports; return whether those that were asked for are there."""
+        from pytest_llmeval.report.publish import publish_html
+        from pytest_llmeval.report.publish import publish_markdown
+
+        run_id, settings = self._directory.run_id, self._settings
+        places = self._places(verdict)
+        markdown = publish_markdown(run_id, settings, places, self.say)
+        return publish_html(run_id, settings, self.say) and markdown
 
     def _where_tracked(self) -> str:
         uri = self._settings.tracking_uri.replace(f"{self._settings.rootdir}/", "")
@@ -293,18 +305,6 @@ class Run:
             "pass" if outcome.ok else "fail", f"{text}: {safe(outcome.message, 500)}"
         )
         return outcome.ok
-
-    def _write_html(self) -> bool:
-        from pytest_llmeval.report.html import write_page
-
-        path = self._settings.rootdir / (self._settings.html or "")
-        try:
-            write_page(read_run(self._settings.home, self._directory.run_id), path)
-        except LLMEvalError as error:
-            self.say("fail", f"no HTML report: {safe(error, 500)}")
-            return False
-        self.say("", f"HTML report: {safe(self._shown(path), 500)}")
-        return True
 
     def _finish_gates(self, exit_status: int) -> int:
         """Write the manifest, or show how it would change."""

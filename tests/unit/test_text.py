@@ -1,4 +1,5 @@
 import hashlib
+import re
 import sys
 import unicodedata
 
@@ -6,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_llmeval.errors import DataError
+from pytest_llmeval.errors import MissingDependency
 from pytest_llmeval.text import age
 from pytest_llmeval.text import cut
 from pytest_llmeval.text import one_line
@@ -64,9 +67,40 @@ def test_sanitize_shows_hostile_characters_as_escapes(hostile, shown):
     assert sanitize(hostile) == shown
 
 
-@given(st.text(st.characters(codec=None)))
+COMMAND = re.compile(r"^\s*::|##\w*\[", re.MULTILINE)
+"""What the log readers of CI systems obey: GitHub's runner strips white space."""
+
+
+@pytest.mark.parametrize(
+    ("hostile", "shown"),
+    [
+        ("::error::x", r"\x3a:error::x"),
+        ("a\n \t\u3000::stop-commands::x", "a\n \t\u3000" + r"\x3a:stop-commands::x"),
+        ("a ##[add-mask]b", r"a \x23#[add-mask]b"),
+        ("###[error]", r"#\x23#[error]"),
+        ("##vso[task.setvariable]", r"\x23#vso[task.setvariable]"),
+        ("a.py::test_x ## heading", "a.py::test_x ## heading"),
+    ],
+)
+def test_sanitize_breaks_workflow_commands(hostile, shown):
+    assert sanitize(hostile) == shown
+
+
+@given(st.text(st.sampled_from("::##[a \n\t\r\u3000\x0b\x1c")))
+def test_sanitize_leaves_no_workflow_command(text):
+    assert not COMMAND.search(sanitize(text))
+
+
+@given(
+    st.text(st.sampled_from("::##[a \n\t\r\u3000")) | st.text(st.characters(codec=None))
+)
 def test_sanitize_changes_nothing_the_second_time(text):
     assert sanitize(sanitize(text)) == sanitize(text)
+
+
+@pytest.mark.parametrize("kind", [DataError, MissingDependency])
+def test_an_error_quotes_data_harmlessly(kind):
+    assert str(kind("column \x1b\n::error::x")) == "column \\x1b\n\\x3a:error::x"
 
 
 @pytest.mark.parametrize("length", [0, 1, 1_999, 2_000])
