@@ -26,7 +26,7 @@ ASK = {"pinned": Suite.ask_pinned, "unpinned": Suite.ask}
 
 def gates(suite):
     """All of its decisions, but how many rows came from the store."""
-    return [{**gate, "cached": None} for gate in suite.verdict["gates"]]
+    return [{**gate, "cached": None, "text": None} for gate in suite.verdict["gates"]]
 
 
 @pytest.mark.parametrize("kind", ["pinned", "unpinned"])

@@ -136,7 +136,7 @@ def find(whole, suite, server, kills):
 
 def decisions(suite):
     verdict = suite.verdict
-    gates = [{**gate, "cached": None} for gate in verdict["gates"]]
+    gates = [{**gate, "cached": None, "text": None} for gate in verdict["gates"]]
     return verdict["status"], verdict["reason"], gates
 
 
