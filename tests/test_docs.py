@@ -4,6 +4,7 @@ import ast
 import inspect
 import itertools
 import json
+import os
 import re
 import runpy
 import shutil
@@ -47,6 +48,7 @@ def run(folder, *command):
     return subprocess.run(
         [sys.executable, "-B", *command],
         cwd=folder,
+        env={**os.environ, "GITHUB_STEP_SUMMARY": ""},  # for suites, not for examples
         capture_output=True,
         text=True,
         timeout=60,

@@ -121,10 +121,11 @@ def test_data_must_be_given(run):
 
 
 def test_a_results_text_and_html_are_harmless(run):
-    hostile = Metric(name="<b>&", score=lambda p, e: 1.0)
+    hostile = Metric(name="::<b>&", score=lambda p, e: 1.0)
     results = run(echo, table([1.0]), [hostile], name="a\x1b<i>")
 
     assert r"a\x1b<i>: 1 rows" in repr(results)
+    assert "\n  \\x3a:<b>&" in repr(results)
     assert "<i>" not in results._repr_html_()
     assert "&lt;b&gt;&amp;" in results._repr_html_()
 
