@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_llmeval.cases import Case
     from pytest_llmeval.config import Settings
     from pytest_llmeval.session import RunRecorder
-    from pytest_llmeval.session.recorder import CaseGate
+    from pytest_llmeval.session.cases import CaseGate
 
 
 FIXTURE = "llmeval_case"

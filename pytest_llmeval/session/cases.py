@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from typing import NamedTuple
 
 import pluggy
 
@@ -111,6 +113,41 @@ class CasesOf:
         }
         cases = from_builtins(cls, data)
         return replace(cases, metrics={**metrics, **_known(corpus, hook)})
+
+
+class CaseGate(NamedTuple):
+    """A gate over cases, decided, as a test of its own."""
+
+    name: str
+    """Node id: that of the test function, and what is tested."""
+    location: tuple[str, int | None, str]
+    failure: str | None
+    """What to show when it does not pass."""
+    properties: list[tuple[str, Any]]
+    """For junit."""
+
+
+def as_test(
+    cases: CasesOf,
+    name: str,
+    failure: str | None,
+    properties: Sequence[tuple[str, Any]] = (),
+) -> CaseGate:
+    """Return what cases come to together as a test of its own.
+
+    Args:
+        cases: Of one function.
+        name: What is tested.
+        failure: What to show when it does not pass.
+        properties: For junit.
+    """
+    path, line, function = cases.location
+    return CaseGate(
+        name=f"{cases.test}::{name}",
+        location=(path, line, f"{function}::{name}"),
+        failure=failure,
+        properties=list(properties),
+    )
 
 
 def _known(names: Sequence[str], hook: pluggy.HookRelay) -> dict[str, Metric]:

@@ -52,8 +52,10 @@ from pytest_llmeval.rows import RowLog
 from pytest_llmeval.runner import Engine
 from pytest_llmeval.runner import run_evaluation
 from pytest_llmeval.scoring import MetricValues
+from pytest_llmeval.session.cases import CaseGate
 from pytest_llmeval.session.cases import CasesOf
 from pytest_llmeval.session.cases import RunCases
+from pytest_llmeval.session.cases import as_test
 from pytest_llmeval.store import RunDirectory
 from pytest_llmeval.text import one_line
 from pytest_llmeval.tracking import RunTracking
@@ -82,18 +84,6 @@ class Keeper(Protocol):
 
     def say(self, status: str, line: str) -> None:
         """Tell the user something."""
-
-
-class CaseGate(NamedTuple):
-    """A gate over cases, decided, as a test of its own."""
-
-    name: str
-    """Node id: that of the test function, and what is tested."""
-    location: tuple[str, int | None, str]
-    failure: str | None
-    """What to show when it does not pass."""
-    properties: list[tuple[str, Any]]
-    """For junit."""
 
 
 class RunRecorder:
@@ -378,7 +368,7 @@ class RunRecorder:
                 yield from self._decide_gates(cases, rows)
             except LLMEvalError as error:
                 self._note_error(cases.test, error)
-                yield _as_test(cases, "metrics", str(error))
+                yield as_test(cases, "metrics", str(error))
 
     def _decide_gates(self, cases: CasesOf, rows: RowLog) -> Iterator[CaseGate]:
         self._cases.note_answered(cases, rows)
@@ -395,7 +385,7 @@ class RunRecorder:
             suffix = f"#{names[str(gate)]}" if names[str(gate)] > 1 else ""
             failed = decision.status != "pass" and self.raises
             decided = EvaluatedTest(decisions=[decision])
-            yield _as_test(
+            yield as_test(
                 cases,
                 f"gate[{one_line(gate, 60)}{suffix}]",
                 explain(decision) if failed else None,
@@ -454,18 +444,3 @@ class RunRecorder:
             model.close()
         if self._worker is not None:
             self._directory.leave(self._worker)
-
-
-def _as_test(
-    cases: CasesOf,
-    name: str,
-    failure: str | None,
-    properties: Sequence[tuple[str, Any]] = (),
-) -> CaseGate:
-    path, line, function = cases.location
-    return CaseGate(
-        name=f"{cases.test}::{name}",
-        location=(path, line, f"{function}::{name}"),
-        failure=failure,
-        properties=list(properties),
-    )

@@ -36,7 +36,10 @@ import pytest
 from pytest_llmeval import Gate
 
 
-@pytest.mark.llmeval_cases("data.jsonl", gates=[Gate("tone\\ud800", ">=", 0, bounds=(0, 1))])
+GATES = [Gate("tone\\ud800", ">=", 0, bounds=(0, 1))]
+
+
+@pytest.mark.llmeval_cases("data.jsonl", gates=GATES)
 def test_word(llmeval_case):
     llmeval_case.record("tone\\ud800", 1)
     assert not llmeval_case.prediction, llmeval_case.prediction * 3

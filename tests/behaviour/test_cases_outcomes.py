@@ -112,6 +112,7 @@ def test_subtest_that_fails_makes_its_case_miss(cases: Suite, workers: str) -> N
     result = cases.run("evals", "-n", workers)
     assert result.ret == 0
     result.stdout.fnmatch_lines(["*r0[]] missed: a subtest missed"])
+    assert result.parseoutcomes()["missed"] == 2 + 2 + 1  # subtests, and their tests
     assert [row["scores"]["pass_rate"] for row in cases.rows] == [0, 0, 0, 1]
     assert [row["scores"]["late"] for row in cases.rows] == [1, 1, 1, 1]
     assert [gate["value"] for gate in cases.verdict["gates"]] == [0.25, 1]
