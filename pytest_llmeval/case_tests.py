@@ -6,7 +6,6 @@ Apart from `cases`, which knows no pytest.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from typing import NamedTuple
 
@@ -17,16 +16,19 @@ from pytest_llmeval.cases import check_marker
 from pytest_llmeval.cases import load_cases
 from pytest_llmeval.config import nearest
 from pytest_llmeval.errors import LLMEvalError
-from pytest_llmeval.gate import explain
 from pytest_llmeval.hooks import register_backends
 from pytest_llmeval.text import one_line
 from pytest_llmeval.text import safe
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Generator
+
+    from pytest_llmeval.cases import Case
     from pytest_llmeval.config import Settings
     from pytest_llmeval.session import RunRecorder
-    from pytest_llmeval.session.recorder import CaseGate
+    from pytest_llmeval.session.cases import CaseGate
 
 
 FIXTURE = "llmeval_case"
@@ -55,6 +57,8 @@ def parametrize(
     try:
         if FIXTURE not in metafunc.fixturenames:
             raise LLMEvalError(f"the test must use the fixture {FIXTURE}")
+        if sum(own.name == marker.name for own in item.own_markers) > 1:
+            raise LLMEvalError("it stands twice here; write a function for each")
         spec = load_cases(
             item.nodeid,
             item.location,
@@ -78,31 +82,92 @@ def _arguments(marker: pytest.Mark) -> dict[str, object]:
                 f"there is no argument {name!r}{nearest(name, known)}; the arguments "
                 f"are: data, {', '.join(known)}"
             )
-    if len(marker.args) > 1:
+    if len(marker.args) + ("data" in marker.kwargs) > 1:
         raise LLMEvalError("only data may stand without a name; write id=…, limit=…")
     return check_marker(*marker.args, **marker.kwargs)
 
 
-def note_selected(items: Iterable[pytest.Item]) -> None:
-    """Tell each marked function which of its cases are to run.
+class CaseTests:
+    """Follows the tests of cases; registered when there are some.
 
-    Raises:
-        UsageError: a case would run twice.
+    Args:
+        recorder: Gives the run's recorder, when something has been evaluated.
     """
-    seen: set[tuple[str, int]] = set()
-    for item in items:
-        param = _param(item)
-        if param is None:
-            continue
-        key = (param.spec.test, param.position)
-        if key in seen:
-            raise pytest.UsageError(
-                f"llmeval: {item.nodeid}: llmeval_cases makes the tests of a function, "
-                "so that no other parametrization may multiply them; write a function "
-                "for each"
-            )
-        seen.add(key)
-        param.spec.selected.append(param.position)
+
+    def __init__(self, recorder: Callable[[], RunRecorder | None]) -> None:
+        self._recorder = recorder
+        self._calling = False
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Tell each marked function which of its cases are to run."""
+        for item in session.items:
+            param = _param(item)
+            if param is not None:
+                param.spec.selected.append(param.position)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Generator[None, object, object]:
+        """Note that reports are of subtests from here on."""
+        self._calling = True
+        try:
+            return (yield)
+        finally:
+            self._calling = False
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Keep what the test comes to; with gates a case may be *missed*."""
+        report = yield
+        recorder, param = self._recorder(), _param(item)
+        case = recorder.case if recorder is not None else None
+        if recorder is None or case is None or param is None:
+            return report
+        if call.when == "call":
+            self._follow_call(case, call, report, bool(param.spec.gates))
+        elif call.when == "teardown":
+            recorder.close_case()
+        elif call.excinfo is not None:
+            case.fail(_failure(call.excinfo.value))
+        return report
+
+    def _follow_call(
+        self,
+        case: Case,
+        call: pytest.CallInfo[None],
+        report: pytest.TestReport,
+        gates_decide: bool,
+    ) -> None:
+        failure = call.excinfo.value if call.excinfo is not None else None
+        if failure is None:
+            misses = case.missed and not self._calling
+        else:
+            misses = _is_assert(failure)
+        case.missed = case.missed or misses
+        if failure is not None and not misses:
+            case.fail(_failure(failure))
+        elif misses and gates_decide and not report.skipped:
+            _report_missed(report, "a subtest missed" if failure is None else None)
+
+
+def _is_assert(failure: BaseException) -> bool:
+    """Return whether it is an assert of the suite, and no gate's."""
+    return isinstance(failure, AssertionError) and not isinstance(failure, LLMEvalError)
+
+
+def _failure(failure: BaseException) -> str:
+    return f"{type(failure).__name__}: {one_line(failure, 500)}"
+
+
+def _report_missed(report: pytest.TestReport, message: str | None) -> None:
+    """Make of a report one of a case that missed: neither a pass nor a failure."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = message or (crash.message if crash is not None else report.longreprtext)
+    path, line, _ = report.location
+    report.outcome = "skipped"
+    report.longrepr = (path, line or 0, f"missed: {safe(text, LONGEST_MESSAGE)}")
+    report.llmeval_missed = True  # type: ignore[attr-defined]  # travels with it
 
 
 def _param(item: pytest.Item) -> CaseParam | None:
@@ -111,44 +176,18 @@ def _param(item: pytest.Item) -> CaseParam | None:
     return param if isinstance(param, CaseParam) else None
 
 
-def close_case(
-    item: pytest.Item,
-    call: pytest.CallInfo[None],
-    report: pytest.TestReport,
-    recorder: RunRecorder,
-) -> None:
-    """Keep the row of a case whose test is over; with gates it may be *missed*."""
-    failure = call.excinfo.value if call.excinfo is not None else None
-    missed = isinstance(failure, AssertionError) and not isinstance(
-        failure, LLMEvalError
-    )
-    error = None
-    if failure is not None and not missed:
-        error = f"{type(failure).__name__}: {one_line(failure, 500)}"
-    recorder.close_case(passed=failure is None, error=error)
-    param = _param(item)
-    if missed and report.failed and param is not None and param.spec.gates:
-        path, line, _ = report.location
-        crash = getattr(report.longrepr, "reprcrash", None)
-        message = crash.message if crash is not None else str(failure)
-        report.outcome = "skipped"  # neither a pass nor a failure
-        report.longrepr = (path, line or 0, f"missed: {safe(message, LONGEST_MESSAGE)}")
-        report.llmeval_missed = True  # type: ignore[attr-defined]  # travels with it
-
-
-def report_gate(config: pytest.Config, gated: CaseGate, raises: bool) -> None:
+def report_gate(config: pytest.Config, gated: CaseGate) -> None:
     """Report a gate over cases as a test of its own, in all three phases."""
-    decision, now = gated.decision, time.time()
-    failed = decision.status != "pass" and raises
+    now = time.time()
     config.hook.pytest_runtest_logstart(nodeid=gated.name, location=gated.location)
     for when in ("setup", "call", "teardown"):
-        fails = failed and when == "call"
+        fails = gated.failure is not None and when == "call"
         report = pytest.TestReport(
             nodeid=gated.name,
             location=gated.location,
             keywords={},
             outcome="failed" if fails else "passed",
-            longrepr=explain(decision) if fails else None,
+            longrepr=gated.failure if fails else None,
             when=when,
             user_properties=gated.properties,
             start=now,

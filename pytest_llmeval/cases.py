@@ -20,10 +20,12 @@ import pluggy
 
 from pytest_llmeval.config import Settings
 from pytest_llmeval.datasets import load_dataset
+from pytest_llmeval.decisions import complete_gate
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.errors import MetricError
-from pytest_llmeval.metrics import built_in_metrics
+from pytest_llmeval.gate import problem_of
 from pytest_llmeval.metrics import find_metrics
+from pytest_llmeval.metrics import known_metrics
 from pytest_llmeval.models import build_request
 from pytest_llmeval.records import Dataset
 from pytest_llmeval.records import Example
@@ -35,6 +37,7 @@ from pytest_llmeval.records import Row
 from pytest_llmeval.records import RowError
 from pytest_llmeval.records import is_finite
 from pytest_llmeval.scoring import score_row
+from pytest_llmeval.text import redactor
 
 
 PASS_RATE = Metric(
@@ -43,6 +46,17 @@ PASS_RATE = Metric(
     source="share of the cases whose test passes",
 )
 LONGEST_ID = 40
+OWN = "recorded by the suite"
+KINDS = {
+    "id": str,
+    "limit": int,
+    "metrics": Sequence,
+    "gates": Sequence,
+    "name": str,
+    "params": Mapping,
+    "columns": Mapping,
+}
+"""What the marker's arguments are, where it matters to us."""
 
 
 @dataclass(kw_only=True)
@@ -65,7 +79,8 @@ class CaseSpec:
     @property
     def ids(self) -> list[str]:
         """What the tests are called: short and harmless, one for each example."""
-        return [short_id(example_id) for example_id in self.dataset.ids]
+        redact = redactor()
+        return [short_id(one, redact(one)) for one in self.dataset.ids]
 
 
 def load_cases(
@@ -89,6 +104,10 @@ def load_cases(
     Raises:
         LLMEvalError: an argument cannot be used.
     """
+    for gate in marker["gates"]:
+        problem = problem_of(complete_gate(gate, settings.confidence))
+        if problem is not None:
+            raise ConfigurationError(f"gates= holds {gate}: {problem}")
     columns = dict(marker["columns"] or {})
     if marker["id"] is not None:
         columns["id"] = marker["id"]
@@ -140,9 +159,12 @@ def check_marker(
     Raises:
         ConfigurationError: an argument is of the wrong kind.
     """
+    given = {**locals()}
     if data is None:
         raise ConfigurationError('it needs data, such as a path: ("data/qa.jsonl")')
-    if limit is not None and (type(limit) is not int or limit < 1):
+    for argument, kind in KINDS.items():
+        _check_kind(argument, given[argument], kind)
+    if limit is not None and (isinstance(limit, bool) or limit < 1):
         raise ConfigurationError(f"limit={limit!r} must be a whole number, at least 1")
     for gate in gates:
         if not isinstance(gate, Gate):
@@ -150,7 +172,17 @@ def check_marker(
                 f"gates= holds {gate!r:.100}, expected a Gate, such as "
                 'Gate("pass_rate", ">=", 0.9, confidence=0.95)'
             )
-    return {**locals()}
+    return given
+
+
+def _check_kind(argument: str, value: object, kind: type) -> None:
+    words = {str: "a text", int: "a whole number", Sequence: "a list"}
+    is_text = isinstance(value, str) and kind is not str  # a sequence too, but of what
+    if value is None and argument not in ("metrics", "gates"):
+        return
+    if is_text or not isinstance(value, kind):
+        expected = words.get(kind, 'a mapping, such as {"input": "question"}')
+        raise ConfigurationError(f"{argument}={value!r:.100} must be {expected}")
 
 
 class Case:
@@ -170,6 +202,9 @@ class Case:
         self._prediction, self._cases = prediction, cases
         self.scores: dict[str, float] = {}
         """What was recorded so far, by metric."""
+        self.missed = False
+        """Whether an assert of its test failed."""
+        self._failure: str | None = None
 
     @property
     def id(self) -> str:
@@ -239,24 +274,25 @@ class Case:
         Raises:
             MetricError: it is no number, or the name is that of a known metric.
         """
+        if not isinstance(name, str) or not name:
+            raise MetricError(f"record({name!r:.100}, …) needs the name of a metric")
         number = float(value) if type(value).__name__ in ("bool", "bool_") else value
         if not is_finite(number):
             raise MetricError(f"record({name!r}, {value!r:.100}) needs a finite number")
         self._cases.define(name)
         self.scores[name] = float(number)
 
-    def finish(self, passed: bool, error: str | None) -> Row:
-        """Return the row as its test leaves it.
+    def fail(self, failure: str) -> None:
+        """Note what kept the test from its end; the row has no result then."""
+        self._failure = self._failure or failure
 
-        Args:
-            passed: Whether the test passed, rather than missed.
-            error: Why the row has no result, when it has none.
-        """
+    def finish(self) -> Row:
+        """Return the row as its test leaves it."""
         errors = [self._prediction.error] if self._prediction.error else []
-        if error is not None and not errors:
-            errors = [RowError(id=self.id, kind="test", message=error)]
+        if self._failure is not None and not errors:
+            errors = [RowError(id=self.id, kind="test", message=self._failure)]
         if not errors:
-            self.scores[PASS_RATE.name] = float(passed)
+            self.scores[PASS_RATE.name] = float(not self.missed)
             wanted = [m for m in self._cases.wanted if m.name not in self.scores]
             row = score_row(self.example, self._prediction, wanted)
             self.scores.update(row.scores)
@@ -285,46 +321,55 @@ class CaseMetrics:
         further: Sequence[Metric | Callable[..., Any]],
     ) -> None:
         self._hook, self._further = hook, further
-        self._found: dict[Any, Metric] = {}
+        self._known = {*known_metrics(hook, further), PASS_RATE.name}
+        self._found: dict[str | int, tuple[object, Metric]] = {}
         self.definitions: dict[str, Metric] = {PASS_RATE.name: PASS_RATE}
         """By name, all that was scored or is wanted."""
-        known = {*built_in_metrics(), *(metric_name(one) for one in further)}
-        named = [gate.metric for gate in spec.gates if gate.metric in known]
-        for metric in dict.fromkeys([*spec.metrics, *named]):
+        for metric in spec.metrics:
             self.find(metric)
+        for gate in spec.gates:
+            if gate.metric in self._known and gate.metric not in self.definitions:
+                self.find(gate.metric)
         self.wanted = [m for m in self.definitions.values() if m.score is not None]
         """Scored for every case."""
 
     def find(self, metric: str | Metric | Callable[..., Any]) -> Metric:
         """Return a metric's definition; from now on it is one of these cases'."""
-        if metric not in self._found:
+        key = metric if isinstance(metric, str) else id(metric)
+        if key not in self._found:
             (definition,) = find_metrics([metric], self._hook, self._further).values()
-            self._found[metric] = self.definitions[definition.name] = definition
-        return self._found[metric]
+            self.definitions[definition.name] = definition
+            self._found[key] = (metric, definition)  # kept, or its id names another one
+        return self._found[key][1]
 
     def define(self, name: str) -> None:
         """Take up a metric that the suite scores itself."""
-        known = self.definitions.get(name)
-        if known is not None and known.source != OWN:
+        if name not in self.definitions and name not in self._known:
+            self.definitions[name] = Metric(name=name, source=OWN)
+        if name in self._known or self.definitions[name].source != OWN:
             raise MetricError(
                 f"record({name!r}, …) has the name of a known metric; compute it with "
                 f"score({name!r}), or rename yours"
             )
-        if known is None:
-            self.definitions[name] = Metric(name=name, source=OWN)
+
+    def of_this_process(self) -> list[str]:
+        """Name the metrics over all rows that no other process can compute."""
+        known = known_metrics(self._hook)
+        return [
+            name
+            for name, metric in self.definitions.items()
+            if metric.aggregate is not None and name not in known
+        ]
 
 
-OWN = "recorded by the suite"
+def short_id(example_id: str, shown: str | None = None) -> str:
+    """Return an id for a test's name: short, harmless, and the same every time.
 
-
-def metric_name(metric: object) -> str:
-    """Return what a metric or a function is called."""
-    return str(getattr(metric, "name", None) or getattr(metric, "__name__", metric))
-
-
-def short_id(example_id: str) -> str:
-    """Return an id for a test's name: short, harmless, and the same every time."""
-    slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", example_id)
+    Args:
+        example_id: What it is to name.
+        shown: The same without secrets.
+    """
+    slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", shown or example_id)
     if slug == example_id and len(slug) <= LONGEST_ID:
         return slug
     digest = hashlib.sha256(example_id.encode("utf-8", "surrogatepass")).hexdigest()

@@ -53,7 +53,7 @@ def decide(
         metric=metric,
         op=op,
         threshold=_as_float(threshold),
-        confidence=_level(results, op, confidence),
+        confidence=_level(results.confidence, op, confidence),
         bounds=bounds,
         cluster=cluster,
         where=where,
@@ -122,7 +122,7 @@ def decide_quantile(
         threshold=_as_float(threshold),
         kind="quantile",
         quantile=_as_float(q),
-        confidence=_level(results, op, confidence),
+        confidence=_level(results.confidence, op, confidence),
     )
     return decide_gate(results, gate)
 
@@ -142,7 +142,7 @@ def decide_each_slice(
         metric=metric,
         op=op,
         threshold=_as_float(threshold),
-        confidence=_level(results, op, confidence),
+        confidence=_level(results.confidence, op, confidence),
     )
     return decide_slices(results, gate, by)
 
@@ -152,14 +152,24 @@ def decide_listed(results: EvalResults, gate: Gate) -> Decision:
 
     A gate without a confidence has that of the ini value ``llmeval_confidence``.
     """
-    gate = replace(
-        gate,
-        threshold=_as_float(gate.threshold),
-        confidence=_level(results, gate.op, gate.confidence),
-    )
+    gate = complete_gate(gate, results.confidence)
     if gate.kind == "change":
         return _decide_change(results, gate.baseline or "", gate)
     return decide_gate(results, gate)
+
+
+def complete_gate(gate: Gate, usual: float | None) -> Gate:
+    """Return a gate that was written down with all that it left open.
+
+    Args:
+        gate: As the suite gives it.
+        usual: The confidence of gates that name none.
+    """
+    return replace(
+        gate,
+        threshold=_as_float(gate.threshold),
+        confidence=_level(usual, gate.op, gate.confidence),
+    )
 
 
 def _decide_change(
@@ -214,9 +224,9 @@ def _as_float(value: float) -> float:
     return value
 
 
-def _level(results: EvalResults, op: Op, confidence: Confidence) -> float | None:
+def _level(usual: float | None, op: Op, confidence: Confidence) -> float | None:
     if confidence is None and op not in ("==", "!="):
-        return results.confidence
+        return usual
     return _given_level(confidence)
 
 

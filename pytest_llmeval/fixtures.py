@@ -129,14 +129,13 @@ def llmeval_case(request: pytest.FixtureRequest) -> Case:
         def test_answers(llmeval_case):
             assert llmeval_case.score("token_f1") >= 0.5
     """
-    try:
-        spec, position = request.param
-    except AttributeError:
+    if not hasattr(request, "param"):
         pytest.fail(
             "llmeval_case needs the marker that names the data: "
             '@pytest.mark.llmeval_cases("data/qa.jsonl")',
             pytrace=False,
         )
+    spec, position = request.param
     recorder = _open_recorder(request)
     try:
         return recorder.open_case(

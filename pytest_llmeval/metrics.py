@@ -348,13 +348,7 @@ def find_metrics(
     """
     if isinstance(wanted, str):
         raise MetricError(f"metrics={wanted!r} is one name; write metrics=[{wanted!r}]")
-    known = built_in_metrics()
-    given = [item for items in hook.pytest_llmeval_metrics() for item in items or ()]
-    for item in [*given, *further]:
-        metric = _of_object(item, hook)
-        if metric.name in known:
-            raise MetricError(f"two metrics are named {metric.name!r}; rename yours")
-        known[metric.name] = metric
+    known = known_metrics(hook, further)
     chosen: dict[str, Metric] = {}
     for item in wanted:
         if isinstance(item, str):
@@ -372,6 +366,24 @@ def find_metrics(
     if not chosen:
         raise MetricError('metrics= is empty; give at least one, such as "exact_match"')
     return chosen
+
+
+def known_metrics(
+    hook: pluggy.HookRelay, further: Iterable[Metric | Callable[..., Any]] = ()
+) -> dict[str, Metric]:
+    """Return the metrics that have a name to call them by; see `find_metrics`.
+
+    Raises:
+        MetricError: one name for two metrics.
+    """
+    known = built_in_metrics()
+    given = [item for items in hook.pytest_llmeval_metrics() for item in items or ()]
+    for item in [*given, *further]:
+        metric = _of_object(item, hook)
+        if metric.name in known:
+            raise MetricError(f"two metrics are named {metric.name!r}; rename yours")
+        known[metric.name] = metric
+    return known
 
 
 def check_references(dataset: Dataset, metrics: Iterable[Metric]) -> None:

@@ -173,7 +173,7 @@ class LLMEvalPlugin:
         self._outbox: Outbox | None = None
         self._left: list[str] = []
         self._session: pytest.Session | None = None
-        self._has_cases = self._finished = False
+        self._finished = False
 
     def settings(self) -> Settings:
         """Return the run's settings.
@@ -316,6 +316,8 @@ class LLMEvalPlugin:
         with self._terminal() as reporter:
             if reporter is not None:
                 reporter.ensure_newline()
+                if reporter._tw.width_of_current_line:  # dots of -q and of xdist
+                    reporter.line("")
                 reporter.write_line(line, **_markup(status))
 
     @pytest.hookimpl(trylast=True)
@@ -332,17 +334,16 @@ class LLMEvalPlugin:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         marker = metafunc.definition.get_closest_marker("llmeval_cases")
         if marker is not None:
+            from pytest_llmeval.case_tests import CaseTests
             from pytest_llmeval.case_tests import parametrize
 
             parametrize(metafunc, marker, self.settings())
-            self._has_cases = True
+            if not self._config.pluginmanager.has_plugin("llmeval-cases"):
+                tests = CaseTests(lambda: self._recorder)
+                self._config.pluginmanager.register(tests, "llmeval-cases")
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._evidence.collected = [item.nodeid for item in session.items]
-        if self._has_cases:
-            from pytest_llmeval.case_tests import note_selected
-
-            note_selected(session.items)
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         if items and self._evidence.selection is None:
@@ -360,18 +361,11 @@ class LLMEvalPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
+        self,
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
-        recorder = self._recorder
-        if recorder is None:
-            return report
-        is_over = call.when == "call" or (call.when == "setup" and not report.passed)
-        if self._has_cases and is_over:
-            from pytest_llmeval.case_tests import close_case
-
-            close_case(item, call, report, recorder)
-        recorder.complete(report)
+        if self._recorder is not None:
+            self._recorder.complete(report)
         return report
 
     @pytest.hookimpl(tryfirst=True)
@@ -399,7 +393,7 @@ class LLMEvalPlugin:
 
         for gated in self._recorder.decide_cases():
             session.testscollected += 1  # or the progress would pass 100 %
-            report_gate(self._config, gated, raises=self._recorder.raises)
+            report_gate(self._config, gated)
 
     def pytest_assertrepr_compare(
         self, op: str, left: object, right: object
@@ -479,7 +473,9 @@ class LLMEvalPlugin:
 
     def _was_begun(self) -> bool:
         """Return whether a worker that never reported had begun to evaluate."""
-        if not self._evidence.lost:
+        distributes = getattr(self._config.option, "tx", None)
+        interrupted = self._session is not None and self._session.exitstatus == 2
+        if not self._evidence.lost and not (distributes and interrupted):
             return False
         return (self.settings().home / "runs" / self.start.id).exists()
 

@@ -148,6 +148,12 @@ class RunDirectory:
         """Return whether a worker has come to its very end."""
         return (self.path / f"{worker}.left").exists()
 
+    def drop_predictions(self) -> None:
+        """Remove the predictions that were to serve this run alone."""
+        for path in self.path.glob("predictions.db*"):
+            path.unlink()
+        shutil.rmtree(self.path / "claims", ignore_errors=True)
+
     def drop_worker_files(self) -> None:
         """Remove the workers' files, when their rows have been taken."""
         for path in self.path.glob("gw*"):

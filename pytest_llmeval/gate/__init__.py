@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_llmeval.gate.check import problem_of
 from pytest_llmeval.gate.compare import decide_change
 from pytest_llmeval.gate.decide import USUAL_CONFIDENCE
 from pytest_llmeval.gate.decide import decide_gate
@@ -19,4 +20,5 @@ __all__ = [
     "explain",
     "explain_assert",
     "headline",
+    "problem_of",
 ]

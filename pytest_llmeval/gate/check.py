@@ -28,6 +28,15 @@ class Undecidable(Exception):
         self.reason = reason
 
 
+def problem_of(gate: Gate) -> str | None:
+    """Return what makes a gate undecidable whatever the rows are, or None."""
+    try:
+        check_gate(gate)
+    except Undecidable as error:
+        return str(error)
+    return None
+
+
 def check_gate(gate: Gate) -> None:
     """Refuse arguments that have no meaning; wrong types are errors of the gate."""
     if not isinstance(gate.metric, str):

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from typing import NamedTuple
 
 import pluggy
 
@@ -22,6 +24,8 @@ from pytest_llmeval.cases import CaseSpec
 from pytest_llmeval.cases import short_id
 from pytest_llmeval.config import Settings
 from pytest_llmeval.datasets import part_of
+from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.errors import LLMEvalError
 from pytest_llmeval.errors import MetricError
 from pytest_llmeval.metrics import check_references
 from pytest_llmeval.metrics import find_metrics
@@ -70,15 +74,29 @@ class CasesOf:
         columns = Columns(self.dataset.ids, ())
         return RowLog(columns, self.dataset.columns, redactor(), folder, name)
 
+    def _slices(self) -> list[Example]:
+        """Return the examples with no more than gates tell rows apart by."""
+        named = {column for gate in self.gates for column in gate.where or ()}
+        named |= {gate.cluster for gate in self.gates if gate.cluster is not None}
+        return [
+            Example(
+                id=one.id,
+                input="",
+                metadata={
+                    name: value for name, value in one.metadata.items() if name in named
+                },
+            )
+            for one in (self.dataset.examples if named else ())
+        ]
+
     def to_text(self) -> str:
-        """Return all but examples and functions as JSON."""
+        """Return all but functions and most of the examples as JSON."""
         metrics = {
             name: replace(metric, score=None, aggregate=None)
             for name, metric in self.metrics.items()
         }
-        bare = replace(
-            self, dataset=replace(self.dataset, examples=()), metrics=metrics
-        )
+        dataset = replace(self.dataset, examples=self._slices())
+        bare = replace(self, dataset=dataset, metrics=metrics)
         corpus = [name for name, one in self.metrics.items() if one.aggregate]
         return to_text({**to_builtins(bare), "corpus": corpus})
 
@@ -87,12 +105,49 @@ class CasesOf:
         """Return what `to_text` was given; corpus metrics by their names."""
         data = json.loads(text)
         corpus = data.pop("corpus")
+        examples = data["dataset"]["examples"]
+        data["dataset"]["examples"] = [from_builtins(Example, one) for one in examples]
         metrics = {
             name: from_builtins(Metric, metric)
             for name, metric in data["metrics"].items()
         }
         cases = from_builtins(cls, data)
         return replace(cases, metrics={**metrics, **_known(corpus, hook)})
+
+
+class CaseGate(NamedTuple):
+    """A gate over cases, decided, as a test of its own."""
+
+    name: str
+    """Node id: that of the test function, and what is tested."""
+    location: tuple[str, int | None, str]
+    failure: str | None
+    """What to show when it does not pass."""
+    properties: list[tuple[str, Any]]
+    """For junit."""
+
+
+def as_test(
+    cases: CasesOf,
+    name: str,
+    failure: str | None,
+    properties: Sequence[tuple[str, Any]] = (),
+) -> CaseGate:
+    """Return what cases come to together as a test of its own.
+
+    Args:
+        cases: Of one function.
+        name: What is tested.
+        failure: What to show when it does not pass.
+        properties: For junit.
+    """
+    path, line, function = cases.location
+    return CaseGate(
+        name=f"{cases.test}::{name}",
+        location=(path, line, f"{function}::{name}"),
+        failure=failure,
+        properties=list(properties),
+    )
 
 
 def _known(names: Sequence[str], hook: pluggy.HookRelay) -> dict[str, Metric]:
@@ -128,8 +183,8 @@ class RunCases:
         self._settings, self._run_id, self._budget = settings, run_id, budget
         self._directory, self._worker = directory, worker
         self._open: dict[str, _Opened] = {}
-        self.current: tuple[_Opened, int, Case] | None = None
-        """The case whose test runs."""
+        self._refused: dict[str, LLMEvalError] = {}
+        self._current: tuple[_Opened, int, Case] | None = None
         self._stopped = False
 
     def open(
@@ -151,16 +206,36 @@ class RunCases:
         Raises:
             LLMEvalError: the model, the data or a metric cannot be used.
         """
-        if spec.test not in self._open:
-            self._open[spec.test] = self._begin(spec, load(), metrics())
-        opened = self._open[spec.test]
+        opened = self._opened(spec, load, metrics)
         at = opened.places[position]
         prediction = opened.ahead.get(at)
         case = Case(opened.examples[at], prediction, opened.metrics)
-        self.current = (opened, at, case)
+        self._current = (opened, at, case)
         return case, prediction
 
+    @property
+    def current(self) -> Case | None:
+        """The case whose test runs."""
+        return self._current[2] if self._current is not None else None
+
+    def _opened(
+        self,
+        spec: CaseSpec,
+        load: Callable[[], Model],
+        metrics: Callable[[], CaseMetrics],
+    ) -> _Opened:
+        if spec.test in self._refused:  # once is enough: it may have taken its time
+            raise self._refused[spec.test].with_traceback(None)
+        if spec.test not in self._open:
+            try:
+                self._open[spec.test] = self._begin(spec, load(), metrics())
+            except LLMEvalError as error:
+                self._refused[spec.test] = error
+                raise
+        return self._open[spec.test]
+
     def _begin(self, spec: CaseSpec, model: Model, metrics: CaseMetrics) -> _Opened:
+        self._check_tests(spec, metrics)
         chosen = sorted(spec.selected)
         places = {position: at for at, position in enumerate(chosen)}
         dataset = part_of(spec.dataset, chosen)
@@ -194,6 +269,20 @@ class RunCases:
         log = cases.open_log(self._directory.path, self._file_name(spec.test, "jsonl"))
         return _Opened(cases, examples, places, metrics, ahead, log)
 
+    def _check_tests(self, spec: CaseSpec, metrics: CaseMetrics) -> None:
+        if len(set(spec.selected)) < len(spec.selected):
+            raise ConfigurationError(
+                f"{spec.test}: llmeval_cases makes the tests of a function, so that no "
+                "other parametrization may multiply them; write a function for each"
+            )
+        private = metrics.of_this_process() if self._worker is not None else ()
+        if private:
+            raise MetricError(
+                f"{', '.join(private)}: what is computed over all rows is computed by "
+                "the controller of the workers, which does not know it; give it by the "
+                "hook pytest_llmeval_metrics in conftest.py, or run without -n"
+            )
+
     def _waiting(self, test: str) -> int:
         """Count the rows that other functions than this have asked for in advance."""
         others = (opened for name, opened in self._open.items() if name != test)
@@ -211,17 +300,12 @@ class RunCases:
             None if self._worker is None else f"{self._worker}-{short_id(test)}.{kind}"
         )
 
-    def close(self, *, passed: bool, error: str | None) -> Case | None:
-        """Keep the row of the case whose test is over; return the case.
-
-        Args:
-            passed: Whether the test passed, rather than missed.
-            error: Why the row has no result, when it has none.
-        """
-        if self.current is None:
-            return None
-        (opened, at, case), self.current = self.current, None
-        opened.log.put(at, case.finish(passed, error))
+    def close(self) -> Case:
+        """Keep the row of the case whose test is over; return the case."""
+        if self._current is None:
+            raise RuntimeError("no case is open")
+        (opened, at, case), self._current = self._current, None
+        opened.log.put(at, case.finish())
         name = self._file_name(opened.cases.test, "json")
         if name is not None and opened.told != len(opened.metrics.definitions):
             opened.told = len(opened.metrics.definitions)

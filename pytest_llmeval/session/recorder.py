@@ -35,6 +35,7 @@ from pytest_llmeval.errors import ModelError
 from pytest_llmeval.errors import ModelRefused
 from pytest_llmeval.evidence import Evidence
 from pytest_llmeval.gate import USUAL_CONFIDENCE
+from pytest_llmeval.gate import explain
 from pytest_llmeval.gate import explain_assert
 from pytest_llmeval.hooks import register_backends
 from pytest_llmeval.models import load_model
@@ -51,8 +52,10 @@ from pytest_llmeval.rows import RowLog
 from pytest_llmeval.runner import Engine
 from pytest_llmeval.runner import run_evaluation
 from pytest_llmeval.scoring import MetricValues
+from pytest_llmeval.session.cases import CaseGate
 from pytest_llmeval.session.cases import CasesOf
 from pytest_llmeval.session.cases import RunCases
+from pytest_llmeval.session.cases import as_test
 from pytest_llmeval.store import RunDirectory
 from pytest_llmeval.text import one_line
 from pytest_llmeval.tracking import RunTracking
@@ -81,17 +84,6 @@ class Keeper(Protocol):
 
     def say(self, status: str, line: str) -> None:
         """Tell the user something."""
-
-
-class CaseGate(NamedTuple):
-    """A gate over cases, decided, as a test of its own."""
-
-    name: str
-    """Node id: that of the test function, and the gate."""
-    location: tuple[str, int | None, str]
-    decision: Decision
-    properties: list[tuple[str, Any]]
-    """For junit."""
 
 
 class RunRecorder:
@@ -178,8 +170,7 @@ class RunRecorder:
         try:
             results = self._evaluate(engine, model, data, metrics, options)
         except LLMEvalError as error:
-            reason = getattr(error, "reason", "CONFIGURATION")
-            self._keeper.add_error(test, reason, one_line(error, 500))
+            self._note_error(test, error)
             raise
         evaluated_test.results.append(ref(results))
         evaluated = _Evaluated(results, test, began, self._child_run_id)
@@ -189,6 +180,10 @@ class RunRecorder:
         else:
             self._open.append(evaluated)
         return results
+
+    def _note_error(self, test: str | None, error: LLMEvalError) -> None:
+        reason = getattr(error, "reason", "CONFIGURATION")
+        self._keeper.add_error(test, reason, one_line(error, 500))
 
     def close_results(self) -> None:
         """Keep the results that were open for the gates of a test that ends now."""
@@ -335,7 +330,6 @@ class RunRecorder:
         Raises:
             LLMEvalError: the row has no prediction, or nothing can be evaluated.
         """
-        test = self._evidence.current
         try:
             case, prediction = self._cases.open(
                 spec,
@@ -344,49 +338,59 @@ class RunRecorder:
                 metrics=lambda: CaseMetrics(spec, hook, further_metrics()),
             )
         except LLMEvalError as error:
-            reason = getattr(error, "reason", "CONFIGURATION")
-            self._keeper.add_error(test, reason, one_line(error, 500))
+            self._note_error(self._evidence.current, error)
             raise
         if prediction.error is not None:
             kind, message = prediction.error.kind, prediction.error.message
             raise ModelError(f"row {case.id!r} has no prediction: {kind}: {message}")
         return case
 
-    def close_case(self, *, passed: bool, error: str | None) -> None:
-        """Keep the row of the current test's case, if it has one.
+    @property
+    def case(self) -> Case | None:
+        """The case of the test that runs."""
+        return self._cases.current
 
-        Args:
-            passed: Whether the test passed, rather than missed.
-            error: Why the row has no result, when it has none.
-        """
-        case = self._cases.close(passed=passed, error=error)
-        if case is not None:
-            self._evaluated(self._evidence.current).scores = case.scores
+    def close_case(self) -> None:
+        """Keep the row of the case whose test is over."""
+        case = self._cases.close()
+        self._evaluated(self._evidence.current).scores = case.scores
 
     def decide_cases(self) -> Iterator[CaseGate]:
-        """Decide the gates of markers over the cases of all processes, once."""
+        """Decide the gates of markers over the cases of all processes, once.
+
+        Cases that come to no metric values are a test of their own that fails.
+        """
         self._cases.stop()
-        for cases, rows in self._cases.finished(self._hook):
-            results = self._results(cases, rows)
-            self._keep(_Evaluated(results, cases.test, time.perf_counter(), None))
-            if len(cases.dataset.ids) < cases.of:
-                self._leave_undecided(cases)
-                continue
-            self._cases.note_answered(cases, rows)
-            names: Counter[str] = Counter()
-            for gate in cases.gates:
-                decision = replace(decide_listed(results, gate), test=cases.test)
-                self._keeper.add_decision(decision)
-                names[str(gate)] += 1
-                suffix = f"#{names[str(gate)]}" if names[str(gate)] > 1 else ""
-                yield CaseGate(
-                    name=f"{cases.test}::gate[{one_line(gate, 60)}{suffix}]",
-                    location=cases.location,
-                    decision=decision,
-                    properties=junit_properties(
-                        EvaluatedTest(decisions=[decision]), self._named_run
-                    ),
-                )
+        in_order = self._evidence.in_order
+        finished = self._cases.finished(self._hook)
+        for cases, rows in sorted(finished, key=lambda one: in_order(one[0].test)):
+            try:
+                yield from self._decide_gates(cases, rows)
+            except LLMEvalError as error:
+                self._note_error(cases.test, error)
+                yield as_test(cases, "metrics", str(error))
+
+    def _decide_gates(self, cases: CasesOf, rows: RowLog) -> Iterator[CaseGate]:
+        self._cases.note_answered(cases, rows)
+        results = self._results(cases, rows)
+        self._keep(_Evaluated(results, cases.test, time.perf_counter(), None))
+        if len(cases.dataset.ids) < cases.of:
+            self._leave_undecided(cases)
+            return
+        names: Counter[str] = Counter()
+        for gate in cases.gates:
+            decision = replace(decide_listed(results, gate), test=cases.test)
+            self._keeper.add_decision(decision)
+            names[str(gate)] += 1
+            suffix = f"#{names[str(gate)]}" if names[str(gate)] > 1 else ""
+            failed = decision.status != "pass" and self.raises
+            decided = EvaluatedTest(decisions=[decision])
+            yield as_test(
+                cases,
+                f"gate[{one_line(gate, 60)}{suffix}]",
+                explain(decision) if failed else None,
+                junit_properties(decided, self._named_run),
+            )
 
     def _results(self, cases: CasesOf, rows: RowLog) -> EvalResults:
         confidence = self._settings.confidence

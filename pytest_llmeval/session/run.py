@@ -163,6 +163,7 @@ class Run:
             exit_status: pytest's own, when nothing can change it any more.
         """
         self._evidence.decisions.sort(key=lambda d: self._evidence.in_order(d.test))
+        self._directory.drop_predictions()
         if self._settings.gates is not None:
             self._directory.remove()
             return self._finish_gates(exit_status)

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from . import case_suites
+
 
 INI = """\
 [pytest]
@@ -321,3 +323,14 @@ def model_server() -> Iterator[ModelServer]:
     server = ModelServer()
     yield server
     server.close()
+
+
+@pytest.fixture
+def cases(suite: Suite) -> Suite:
+    """A suite of 40 cases, of which two are answered wrong."""
+    suite.write(
+        "evals/conftest.py",
+        case_suites.MODEL.replace("{wrong}", repr(case_suites.WRONG)),
+    )
+    suite.write("evals/test_qa.py", case_suites.CASES)
+    return suite

@@ -4,61 +4,10 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from .case_suites import CASES
+from .case_suites import GATED
+from .case_suites import WRONG
 from .conftest import ROWS
-from .conftest import Suite
-
-
-CASES = """\
-import pytest
-
-from pytest_llmeval import Gate
-
-
-@pytest.mark.llmeval_cases("data.jsonl")
-def test_word(llmeval_case):
-    assert llmeval_case.prediction == llmeval_case.references[0]
-"""
-GATED = """\
-import pytest
-
-from pytest_llmeval import Gate
-
-GATES = [
-    Gate("pass_rate", ">=", 0.8, confidence=0.95),
-    Gate("token_f1", ">=", 0.5),
-    Gate("tone", ">=", 0.2, bounds=(0, 1)),
-]
-
-
-@pytest.mark.llmeval_cases("data.jsonl", gates=GATES)
-def test_word(llmeval_case):
-    llmeval_case.record("tone", len(llmeval_case.input) / 10)
-    assert llmeval_case.score("exact_match") == 1
-"""
-WRONG = {"r3", "r17"}
-MODEL = """\
-import pytest
-
-from pytest_llmeval import CallableModel
-
-
-def answer(example):
-    wrong = example.id in {wrong}
-    return "no" if wrong else example.input.upper()
-
-
-@pytest.fixture
-def llmeval_model():
-    return CallableModel(answer, version="1")
-"""
-
-
-@pytest.fixture
-def cases(suite: Suite) -> Suite:
-    """A suite of 40 cases, of which two are answered wrong."""
-    suite.write("evals/conftest.py", MODEL.replace("{wrong}", repr(WRONG)))
-    suite.write("evals/test_qa.py", CASES)
-    return suite
 
 
 def test_each_row_is_a_test_that_passes_or_fails_by_its_asserts(cases):

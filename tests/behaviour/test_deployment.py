@@ -238,6 +238,25 @@ def test_unknown_target_and_missing_model_version_do_not_deploy(project):
     result.stdout.fnmatch_lines(["*cannot resolve models:/qa@nobody*"])
 
 
+def test_cases_deploy_when_their_gates_pass_and_none_is_in_error(project):
+    marked = (
+        "import pytest\n\nfrom pytest_llmeval import Gate\n\n\n"
+        "GATES = [Gate('pass_rate', '>=', 0.8)]\n\n\n"
+        "@pytest.mark.llmeval_cases('data.jsonl', gates=GATES)\n"
+        "def test_word(llmeval_case):\n"
+        "    assert llmeval_case.id != 'r5'\n"
+    )
+    project.write("evals/test_qa.py", marked)
+    project.update_gates()
+    project.write("evals/test_qa.py", f"{marked}    1 / (llmeval_case.id != 'r7')\n")
+    project.commit()
+    refuse(project, expected="ROWS_MISSING")
+    project.write("evals/test_qa.py", marked)
+    project.commit()
+    assert project.run("evals", *TARGET).ret == 0
+    assert aliases(project) == {"candidate": 1, "champion": 1}
+
+
 def test_deployment_under_xdist_is_refused(project):
     result = project.run("evals", *TARGET, "-n", "2")
     assert result.ret == 4
