@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -46,7 +47,10 @@ class RunDirectory:
         self.path = home / "runs" / run_id
         self.verdict = self.path / "verdict.json"
         self.deployment = self.path / "deployment.json"
-        self.results = self.path / f"{worker or 'results'}.jsonl"
+        self._workers = self.path / "workers"
+        self.results = self.path / "results.jsonl"
+        if worker is not None:
+            self.results = self._workers / f"{worker}.jsonl"
         self.tracking = self.path / "tracking.json"
         self.tracking_lock = self.path / "tracking.lock"
 
@@ -82,12 +86,13 @@ class RunDirectory:
         _replace(path, text + "\n")
 
     def append_rows(self, evaluation: int, lines: Iterable[bytes]) -> AppendedRows:
-        """Append rows to ``results.jsonl``.
+        """Append rows to ``results.jsonl``, or to the worker's file.
 
         Args:
             evaluation: Its number in the run; added to each row.
             lines: One JSON object each, secrets taken out.
         """
+        self.results.parent.mkdir(exist_ok=True)  # of a worker
         with self.results.open("ab") as file:
             start, digest = file.tell(), hashlib.sha256()
             head = b'{"evaluation": %d, ' % evaluation
@@ -108,16 +113,16 @@ class RunDirectory:
 
     def leave(self, worker: str) -> None:
         """Note that a worker has come to its very end."""
-        (self.path / f"{worker}.left").touch()
+        self._workers.mkdir(exist_ok=True)
+        (self._workers / f"{worker}.left").touch()
 
     def has_left(self, worker: str) -> bool:
         """Return whether a worker has come to its very end."""
-        return (self.path / f"{worker}.left").exists()
+        return (self._workers / f"{worker}.left").exists()
 
     def drop_worker_files(self) -> None:
         """Remove the workers' files, when their rows have been taken."""
-        for path in self.path.glob("gw*"):
-            path.unlink()
+        shutil.rmtree(self._workers, ignore_errors=True)  # there may be none
 
 
 def lines_within(path: Path, span: Span) -> Iterator[bytes]:

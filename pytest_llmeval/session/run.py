@@ -165,14 +165,14 @@ class Run:
 
     def _gather_rows(self) -> None:
         """Bring the rows of all workers into one file, in the order of the tests."""
-        self._evaluations.sort(key=lambda e: self._evidence.in_order(e["test"]))
-        for number, evaluation in enumerate(self._evaluations, 1):
-            worker = evaluation["worker"]
-            if worker is not None:
-                rows = self._directory.take_rows(
-                    number, worker, evaluation["rows_span"]
-                )
-                evaluation["rows_span"], evaluation["rows_digest"] = rows
+        written = [e for e in self._evaluations if e["worker"] is not None]
+        if written:  # without workers they stand there, and are numbered, as they came
+            self._evaluations.sort(key=lambda e: self._evidence.in_order(e["test"]))
+        for number, evaluation in enumerate(self._evaluations if written else (), 1):
+            rows = self._directory.take_rows(
+                number, evaluation["worker"], evaluation["rows_span"]
+            )
+            evaluation["rows_span"], evaluation["rows_digest"] = rows
         self._directory.drop_worker_files()
 
     def _finish_run(self, exit_status: int) -> int:
