@@ -176,7 +176,7 @@ class LLMEvalPlugin:
             except ConfigurationError as error:
                 raise pytest.UsageError(f"llmeval: {error}") from None
             if self.worker is not None:
-                number = int(self.worker.removeprefix("gw"))
+                number = self._told["number"]
                 settings = replace(settings, worker=number, workers=self._workers)
             self._settings = settings
         return self._settings
@@ -240,33 +240,28 @@ class LLMEvalPlugin:
 
     # What the two sides of `transport` ask of this process:
 
-    def take_news(self, test: str) -> dict[str, Any]:
+    def take_news(self) -> dict[str, Any]:
         """Return what a worker has to tell of the test that it runs."""
         news: dict[str, Any] = self._outbox.take() if self._outbox is not None else {}
-        tries = self._evidence.tries.get(test, 1)
+        tries = self._evidence.tries.get(self._evidence.current or "", 1)
         return {**news, "tries": tries} if tries > 1 else news
 
     def take_last_news(self) -> dict[str, Any]:
         """Return what a worker has to tell at its end."""
-        news = self.take_news("")
+        news = self.take_news()
         took_part = self._recorder is not None
         selection = self._evidence.selection
         return {**news, "took_part": took_part, "selection": selection}
 
     def collected(self, tests: list[str]) -> None:
         """Note which tests a worker has collected."""
-        self._evidence.collected = list(
-            dict.fromkeys([*self._evidence.collected, *tests])
-        )
+        self._evidence.collect(tests)
 
     def receive(self, worker: str, test: str, news: dict[str, Any]) -> None:
         """Take over what a worker tells of a test."""
-        tries = news.pop("tries", 1)
-        if tries > self._evidence.tries.get(test, 1):
-            self._evidence.tries[test] = tries
-            self._evidence.forget(test)
+        self._evidence.retried(test, news.pop("tries", 1), worker)
         if news:
-            self._open_kept_run().receive(worker, test, news)
+            self._open_kept_run().receive(worker, news)
 
     def receive_last(self, worker: str, news: dict[str, Any]) -> None:
         """Take over what a worker tells at its end."""
@@ -274,7 +269,7 @@ class LLMEvalPlugin:
         self._evidence.selection = self._evidence.selection or selection
         if news.pop("took_part"):
             self._left.append(worker)
-            self._open_kept_run().receive(worker, "", news)
+            self._open_kept_run().receive(worker, news)
 
     def lose(self, worker: str) -> None:
         """Note that a worker has ended before its time."""

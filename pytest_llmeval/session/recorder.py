@@ -284,5 +284,5 @@ class RunRecorder:
             self._keeper.say("", self._how_to_go_on())
         for _, model in self._models.values():
             model.close()
-        if self._worker is not None:
+        if self._worker is not None and self.raises:
             self._directory.leave(self._worker)
