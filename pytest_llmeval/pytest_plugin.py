@@ -151,6 +151,8 @@ class LLMEvalPlugin:
         partial = _partial(config)
         self._evidence = Evidence(
             executed=not any(getattr(option, name, False) for name in names),
+            grouped=getattr(option, "dist", "") == "loadgroup"
+            or getattr(option, "loadgroup", False),  # in a worker
             partial=partial,
             selection=partial,
         )
@@ -331,7 +333,8 @@ class LLMEvalPlugin:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         if call.when == "teardown" and self._recorder is not None:
-            item.user_properties += self._recorder.take_properties(item.nodeid)
+            test = self._evidence.current or ""
+            item.user_properties += self._recorder.take_properties(test)
         return (yield)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -350,6 +353,7 @@ class LLMEvalPlugin:
         if self._evidence.decisions:
             from pytest_llmeval.report.terminal import gate_lines
 
+            self._evidence.sort_decisions()
             terminalreporter.write_sep("=", "llmeval gates")
             for status, line in gate_lines(self._evidence.decisions):
                 terminalreporter.write_line(line, **_markup(status))
@@ -367,7 +371,7 @@ class LLMEvalPlugin:
         if self._session is None:
             return
         session, evidence = self._session, self._evidence
-        if self._recorder is None and self._was_begun():
+        if self._recorder is None and self._was_begun(session.exitstatus):
             self.open_recorder()
         if self._recorder is None:
             return
@@ -384,9 +388,9 @@ class LLMEvalPlugin:
             self._run.note_left(self._left)
             session.exitstatus = self._run.finish(status)
 
-    def _was_begun(self) -> bool:
+    def _was_begun(self, status: int) -> bool:
         """Return whether a worker that never reported had begun to evaluate."""
-        if not self._evidence.lost:
+        if not self._evidence.lost and status not in (2, 3):
             return False
         return (self.settings().home / "runs" / self.start.id).exists()
 
