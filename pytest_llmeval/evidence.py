@@ -5,6 +5,7 @@ Apart from `verdict`, because it is kept in every pytest run, evaluations or not
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ class Evidence:
     """The option that selects a part of the tests by what happened before."""
     selection: str | None = None
     """What makes the selection less than the whole suite, ``partial`` included."""
+    grouped: bool = False
+    """Whether node ids may end with ``@`` and a group, by ``--dist loadgroup``."""
     collected: list[str] = field(default_factory=list)
     outcomes: dict[str, str] = field(default_factory=dict)
     """passed, missed, failed, skipped, xfailed, xpassed or a plugin's own word: the
@@ -55,15 +58,23 @@ class Evidence:
 
     def started(self, test: str) -> None:
         """Note that a test is set up; what an earlier try of it decided is void."""
-        self.current = test
-        self.tries[test] = self.tries.get(test, 0) + 1
-        self._unfinished.pop((test, ""), None)
-        self.forget(test)
+        self.current = test = self._name(test)
+        self.retried(test, self.tries.get(test, 0) + 1)
 
-    def forget(self, test: str) -> None:
-        """Drop what an earlier try of a test decided."""
-        self.decisions = [d for d in self.decisions if d.test != test]
-        self.evaluation_errors = [e for e in self.evaluation_errors if e[0] != test]
+    def retried(self, test: str, tries: int, worker: str = "") -> None:
+        """Note which try of a test begins, or has begun in a worker."""
+        test = self._name(test)
+        if tries > self.tries.get(test, 1):
+            self._unfinished.pop((test, worker), None)
+            self.decisions = [d for d in self.decisions if d.test != test]
+            errors = self.evaluation_errors
+            self.evaluation_errors = [e for e in errors if e[0] != test]
+        self.tries[test] = max(tries, self.tries.get(test, 0))
+
+    def collect(self, tests: Iterable[str]) -> None:
+        """Add to the tests that were collected those that are new."""
+        names = map(self._name, tests)
+        self.collected = list(dict.fromkeys([*self.collected, *names]))
 
     def reported(
         self, test: str, when: str, outcome: str, *, xfail: bool, worker: str = ""
@@ -77,6 +88,7 @@ class Evidence:
             xfail: Whether the test was expected to fail.
             worker: Where it ran; with ``--dist each`` it runs in several.
         """
+        test = self._name(test)
         if when == "teardown" and outcome == "failed":
             self.teardown_errors.append(test)
         elif when == "call" or outcome != "passed":
@@ -89,6 +101,15 @@ class Evidence:
             if self._workers.setdefault(test, worker) != worker:
                 word = max(word, self.outcomes.get(test, word), key=_badness)
             self.outcomes[test] = word
+
+    def _name(self, test: str) -> str:
+        """Return a node id without the group that xdist may have added to it."""
+        at = test.find("@", max(test.rfind("::"), test.rfind("]")))
+        return test[:at] if self.grouped and at > 0 else test
+
+    def sort_decisions(self) -> None:
+        """Put the decisions in the order of their tests."""
+        self.decisions.sort(key=lambda decision: self.in_order(decision.test))
 
     def in_order(self, test: str | None) -> int:
         """Return a test's place in the collection; a marked function's is its first."""

@@ -165,6 +165,8 @@ class LLMEvalPlugin:
         partial = _partial(config)
         self._evidence = Evidence(
             executed=not any(getattr(option, name, False) for name in names),
+            grouped=getattr(option, "dist", "") == "loadgroup"
+            or getattr(option, "loadgroup", False),  # in a worker
             partial=partial,
             selection=partial,
         )
@@ -190,7 +192,7 @@ class LLMEvalPlugin:
             except ConfigurationError as error:
                 raise pytest.UsageError(f"llmeval: {error}") from None
             if self.worker is not None:
-                number = int(self.worker.removeprefix("gw"))
+                number = self._told["number"]
                 settings = replace(settings, worker=number, workers=self._workers)
             self._settings = settings
         return self._settings
@@ -255,33 +257,28 @@ class LLMEvalPlugin:
 
     # What the two sides of `transport` ask of this process:
 
-    def take_news(self, test: str) -> dict[str, Any]:
+    def take_news(self) -> dict[str, Any]:
         """Return what a worker has to tell of the test that it runs."""
         news: dict[str, Any] = self._outbox.take() if self._outbox is not None else {}
-        tries = self._evidence.tries.get(test, 1)
+        tries = self._evidence.tries.get(self._evidence.current or "", 1)
         return {**news, "tries": tries} if tries > 1 else news
 
     def take_last_news(self) -> dict[str, Any]:
         """Return what a worker has to tell at its end."""
-        news = self.take_news("")
+        news = self.take_news()
         took_part = self._recorder is not None
         selection = self._evidence.selection
         return {**news, "took_part": took_part, "selection": selection}
 
     def collected(self, tests: list[str]) -> None:
         """Note which tests a worker has collected."""
-        self._evidence.collected = list(
-            dict.fromkeys([*self._evidence.collected, *tests])
-        )
+        self._evidence.collect(tests)
 
     def receive(self, worker: str, test: str, news: dict[str, Any]) -> None:
         """Take over what a worker tells of a test."""
-        tries = news.pop("tries", 1)
-        if tries > self._evidence.tries.get(test, 1):
-            self._evidence.tries[test] = tries
-            self._evidence.forget(test)
+        self._evidence.retried(test, news.pop("tries", 1), worker)
         if news:
-            self._open_kept_run().receive(worker, test, news)
+            self._open_kept_run().receive(worker, news)
 
     def receive_last(self, worker: str, news: dict[str, Any]) -> None:
         """Take over what a worker tells at its end."""
@@ -289,7 +286,7 @@ class LLMEvalPlugin:
         self._evidence.selection = self._evidence.selection or selection
         if news.pop("took_part"):
             self._left.append(worker)
-            self._open_kept_run().receive(worker, "", news)
+            self._open_kept_run().receive(worker, news)
 
     def lose(self, worker: str) -> None:
         """Note that a worker has ended before its time."""
@@ -423,6 +420,7 @@ class LLMEvalPlugin:
         if self._evidence.decisions:
             from pytest_llmeval.report.terminal import gate_lines
 
+            self._evidence.sort_decisions()
             terminalreporter.write_sep("=", "llmeval gates")
             for status, line in gate_lines(self._evidence.decisions):
                 terminalreporter.write_line(line, **_markup(status))
@@ -454,7 +452,7 @@ class LLMEvalPlugin:
         if self._session is None:
             return
         session, evidence = self._session, self._evidence
-        if self._recorder is None and self._was_begun():
+        if self._recorder is None and self._was_begun(session.exitstatus):
             self.open_recorder()
         if self._recorder is None:
             return
@@ -471,11 +469,10 @@ class LLMEvalPlugin:
             self._run.note_left(self._left)
             session.exitstatus = self._run.finish(status)
 
-    def _was_begun(self) -> bool:
+    def _was_begun(self, status: int) -> bool:
         """Return whether a worker that never reported had begun to evaluate."""
         distributes = getattr(self._config.option, "tx", None)
-        interrupted = self._session is not None and self._session.exitstatus == 2
-        if not self._evidence.lost and not (distributes and interrupted):
+        if not (self._evidence.lost or (distributes and status in (2, 3))):
             return False
         return (self.settings().home / "runs" / self.start.id).exists()
 

@@ -45,20 +45,24 @@ class RunDirectory:
 
     def __init__(self, home: Path, run_id: str, worker: str | None = None) -> None:
         self._home, self.run_id = home, run_id
-        self._place(home / "runs" / run_id, f"{worker or 'results'}.jsonl")
+        self._place(home / "runs" / run_id)
+        if worker is not None:
+            self.results = self._workers / f"{worker}.jsonl"
 
     @classmethod
     def at(cls, path: Path) -> RunDirectory:
         """Return the directory at a path, wherever it lies, for reading."""
         directory = cls(path.parent, path.name)
-        directory._place(path, "results.jsonl")
+        directory._place(path)
         return directory
 
-    def _place(self, path: Path, rows: str) -> None:
+    def _place(self, path: Path) -> None:
         self.path = path
         self.verdict = self.path / "verdict.json"
         self.deployment = self.path / "deployment.json"
-        self.results = self.path / rows
+        self.results = self.path / "results.jsonl"
+        self._workers: Path = self.path / "workers"
+        self.cases = self._workers / "cases"
         self.tracking = self.path / "tracking.json"
         self.tracking_lock = self.path / "tracking.lock"
 
@@ -76,7 +80,7 @@ class RunDirectory:
                 if self.verdict.exists():
                     return
                 self.write(self.verdict, verdict)
-                _replace(self._home / "last", f"{self.run_id}\n")
+                replace_file(self._home / "last", f"{self.run_id}\n")
 
     def prepare(self) -> None:
         """Make the directory alone.
@@ -109,19 +113,16 @@ class RunDirectory:
         text = json.dumps(
             redact_within(document, redactor()), indent=2, allow_nan=False
         )
-        _replace(path, text + "\n")
-
-    def replace(self, name: str, text: str) -> None:
-        """Replace a file of the run in one step."""
-        _replace(self.path / name, text)
+        replace_file(path, text + "\n")
 
     def append_rows(self, evaluation: int, lines: Iterable[bytes]) -> AppendedRows:
-        """Append rows to ``results.jsonl``.
+        """Append rows to ``results.jsonl``, or to the worker's file.
 
         Args:
             evaluation: Its number in the run; added to each row.
             lines: One JSON object each, secrets taken out.
         """
+        self.results.parent.mkdir(exist_ok=True)  # of a worker
         with self.results.open("ab") as file:
             start, digest = file.tell(), hashlib.sha256()
             head = b'{"evaluation": %d, ' % evaluation
@@ -142,11 +143,12 @@ class RunDirectory:
 
     def leave(self, worker: str) -> None:
         """Note that a worker has come to its very end."""
-        (self.path / f"{worker}.left").touch()
+        self._workers.mkdir(exist_ok=True)
+        (self._workers / f"{worker}.left").touch()
 
     def has_left(self, worker: str) -> bool:
         """Return whether a worker has come to its very end."""
-        return (self.path / f"{worker}.left").exists()
+        return (self._workers / f"{worker}.left").exists()
 
     def drop_predictions(self) -> None:
         """Remove the predictions that were to serve this run alone."""
@@ -156,8 +158,7 @@ class RunDirectory:
 
     def drop_worker_files(self) -> None:
         """Remove the workers' files, when their rows have been taken."""
-        for path in self.path.glob("gw*"):
-            path.unlink()
+        shutil.rmtree(self._workers, ignore_errors=True)  # there may be none
 
 
 def lines_within(path: Path, span: Span) -> Iterator[bytes]:
@@ -208,7 +209,8 @@ def stored_run(path: Path) -> StoredRun:
     )
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
+    """Replace a file in one step."""
     scratch = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         scratch.write_text(text, encoding="utf-8")

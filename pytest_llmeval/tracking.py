@@ -13,6 +13,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import ExitStack
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -76,7 +77,11 @@ class RunTracking:
                 "the fixture mlflow_run needs tracking, and --llmeval-tracking is off"
             )
         head = _head(self._directory.run_id, self._started_at)
-        with self._open(settings.tracking_uri).child(name, head) as child:
+        with ExitStack() as opened:
+            # Two workers at once would each find no parent run, and create one.
+            with FileLock(self._directory.tracking_lock):
+                tracker = self._open(settings.tracking_uri)
+                child = opened.enter_context(tracker.child(name, head))
             yield child
 
     def upload(

@@ -7,11 +7,14 @@ JSON in an attribute that xdist carries along. Rows go by files.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Generator
 from dataclasses import asdict
+from itertools import count
 from typing import TYPE_CHECKING
 from typing import Any
 
+import execnet
 import pytest
 
 from pytest_llmeval.records import to_text
@@ -31,31 +34,29 @@ class WorkerSide:
     def __init__(self, config: pytest.Config, plugin: LLMEvalPlugin) -> None:
         self._config, self._plugin = config, plugin
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Put the news on a report."""
-        # With every phase, because the controller of -x does not wait for the last one.
-        report = yield
-        news = self._plugin.take_news(item.nodeid)
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Put the news on a report that xdist is about to send."""
+        # Not when it is made: a plugin that tries tests again may drop it. With every
+        # phase, because the controller of -x does not wait for the last one.
+        news = self._plugin.take_news()
         if news:
             setattr(report, ATTRIBUTE, to_text(news))
-        return report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_report_to_serializable(
         self,
     ) -> Generator[None, dict[str, Any], dict[str, Any]]:
-        """Escape lone surrogates: xdist loses such a report, and may end green then."""
+        """Keep a report from what it must not hold: xdist ends, or loses it."""
         data = yield
-        try:
-            json.dumps(data, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            return _without_surrogates(data)  # type: ignore[no-any-return]  # a dict
-        except (TypeError, ValueError):
-            return data  # something that xdist will refuse by name
-        return data
+        return data if _is_sendable(data) else _sendable(data)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
+        """Keep a warning from lone surrogates, which end the session of xdist."""
+        message = warning_message.message
+        if isinstance(message, Warning) and not _is_sendable(str(message)):
+            message.args = _sendable(message.args)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
@@ -68,12 +69,15 @@ class ControllerSide:
     """Gathers what the workers send."""
 
     def __init__(self, plugin: LLMEvalPlugin) -> None:
-        self._plugin = plugin
+        self._plugin, self._numbers = plugin, count()
 
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker which run it is part of."""
-        start = asdict(self._plugin.start)
-        node.workerinput[ATTRIBUTE] = {"start": start, "key": self._plugin.signing_key}
+        node.workerinput[ATTRIBUTE] = {
+            "number": next(self._numbers),
+            "start": asdict(self._plugin.start),
+            "key": self._plugin.signing_key,
+        }
 
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         """Note the tests: the controller collects none itself."""
@@ -100,13 +104,20 @@ class ControllerSide:
             self._plugin.receive(node.gateway.id, report.nodeid, json.loads(news))
 
 
-def _without_surrogates(value: Any) -> Any:
-    """Return builtins with every lone surrogate escaped, in dict keys too."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
+def _is_sendable(value: object) -> bool:
+    try:
+        execnet.dumps(value)
+    except execnet.DumpError:
+        return False
+    return True
+
+
+def _sendable(value: Any) -> Any:
+    """Return builtins, as text what is none; lone surrogates are escaped."""
     if isinstance(value, dict):
-        items = value.items()
-        return {_without_surrogates(k): _without_surrogates(v) for k, v in items}
+        return {_sendable(key): _sendable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(map(_without_surrogates, value))
-    return value
+        return (tuple if isinstance(value, tuple) else list)(map(_sendable, value))
+    if _is_sendable(value):
+        return value
+    return str(value).encode("utf-8", "backslashreplace").decode()

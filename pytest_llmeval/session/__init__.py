@@ -94,7 +94,7 @@ def open_outbox(
 
     Args are those of `open_run`, and the worker's name.
     """
-    outbox = Outbox()
+    outbox = Outbox(evidence)
     directory = RunDirectory(settings.home, start.id, worker)
     shared: dict[str, Any] = {"evidence": evidence, "directory": directory}
     shared["tracking"] = _tracking(settings, manager, directory, start, outbox.say)

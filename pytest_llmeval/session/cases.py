@@ -46,6 +46,7 @@ from pytest_llmeval.records import to_text
 from pytest_llmeval.results import Columns
 from pytest_llmeval.rows import RowLog
 from pytest_llmeval.store import RunDirectory
+from pytest_llmeval.store import replace_file
 from pytest_llmeval.text import redactor
 
 
@@ -266,7 +267,7 @@ class RunCases:
             started_at=time.time(),
             metrics=metrics.definitions,
         )
-        log = cases.open_log(self._directory.path, self._file_name(spec.test, "jsonl"))
+        log = self._open_log(cases)
         return _Opened(cases, examples, places, metrics, ahead, log)
 
     def _check_tests(self, spec: CaseSpec, metrics: CaseMetrics) -> None:
@@ -295,10 +296,16 @@ class RunCases:
         folder = self._directory.path if off else self._settings.home
         return folder / "predictions.db"
 
-    def _file_name(self, test: str, kind: str) -> str | None:
-        return (
-            None if self._worker is None else f"{self._worker}-{short_id(test)}.{kind}"
-        )
+    def _open_log(self, cases: CasesOf) -> RowLog:
+        if self._worker is None:
+            return cases.open_log(self._directory.path)
+        folder = self._folder(cases.test)
+        folder.mkdir(parents=True, exist_ok=True)
+        return cases.open_log(folder, f"{self._worker}.jsonl")
+
+    def _folder(self, test: str) -> Path:
+        """Return where workers leave what they have of a function's cases."""
+        return self._directory.cases / short_id(test)
 
     def close(self) -> Case:
         """Keep the row of the case whose test is over; return the case."""
@@ -306,10 +313,11 @@ class RunCases:
             raise RuntimeError("no case is open")
         (opened, at, case), self._current = self._current, None
         opened.log.put(at, case.finish())
-        name = self._file_name(opened.cases.test, "json")
-        if name is not None and opened.told != len(opened.metrics.definitions):
-            opened.told = len(opened.metrics.definitions)
-            self._directory.replace(name, redactor()(opened.cases.to_text()))
+        known = len(opened.metrics.definitions)
+        if self._worker is not None and opened.told != known:
+            opened.told = known
+            path = self._folder(opened.cases.test) / f"{self._worker}.json"
+            replace_file(path, redactor()(opened.cases.to_text()))
         return case
 
     def stop(self) -> None:
@@ -323,32 +331,29 @@ class RunCases:
         """Yield the cases of each function with their rows, in whatever process."""
         for opened in self._open.values():
             yield opened.cases, _complete(opened.cases, opened.log)
-        names = sorted(path.name for path in self._directory.path.glob("gw*-*.json"))
-        by_test: dict[str, list[str]] = {}
-        for name in names:
-            by_test.setdefault(name.partition("-")[2], []).append(name)
-        for files in by_test.values():
-            yield self._gather(files, hook)
+        for folder in sorted(self._directory.cases.glob("*")):
+            files = sorted(folder.glob("*.json"))
+            if files:  # no worker closed a case otherwise
+                yield self._gather(files, hook)
 
     def _gather(
-        self, files: Sequence[str], hook: pluggy.HookRelay
+        self, files: Sequence[Path], hook: pluggy.HookRelay
     ) -> tuple[CasesOf, RowLog]:
         """Return the cases of one function from the files of all workers."""
-        folder = self._directory.path
-        told = [CasesOf.from_text((folder / one).read_text(), hook) for one in files]
+        told = [CasesOf.from_text(path.read_text(), hook) for path in files]
         metrics = {name: metric for one in told for name, metric in one.metrics.items()}
         started_at = min(one.started_at for one in told)
         cases = replace(told[0], metrics=metrics, started_at=started_at)
-        log = cases.open_log(folder)
+        log = cases.open_log(self._directory.path)
         places = {example_id: at for at, example_id in enumerate(cases.dataset.ids)}
-        owners: dict[int, str] = {}
-        for name in files:
-            with (folder / name).with_suffix(".jsonl").open("rb") as lines:
+        owners: dict[int, Path] = {}
+        for path in files:
+            with path.with_suffix(".jsonl").open("rb") as lines:
                 for line in lines:
                     if not line.endswith(b"\n"):  # its worker died over it
                         break
                     at = places[json.loads(line)["id"]]
-                    if owners.setdefault(at, name) == name:  # not --dist each again
+                    if owners.setdefault(at, path) == path:  # not --dist each again
                         log.put_line(at, line)
         return cases, _complete(cases, log)
 

@@ -290,13 +290,14 @@ class RunRecorder:
 
         Reports of tests that evaluate nothing stay as they are.
         """
-        test = self._tests.get(report.nodeid)
+        name = self._evidence.current  # not the report's, to which xdist adds groups
+        test = self._tests.get(name)
         if test is None:
             return
         report.user_properties += junit_properties(test, self._named_run)
         bound(report)
         if report.when == "teardown":
-            del self._tests[report.nodeid]
+            del self._tests[name]
 
     @property
     def _named_run(self) -> str | None:
@@ -426,7 +427,7 @@ class RunRecorder:
         """Open the tracked run of this test's next evaluation, and give it.
 
         Raises:
-            ConfigurationError: tracking is off, or the tests run in workers.
+            ConfigurationError: tracking is off, or the store does not answer.
         """
         with self._tracking.child(name) as child:
             self._child_run_id = child.info.run_id
@@ -442,5 +443,5 @@ class RunRecorder:
         self._cases.stop()
         for _, model in self._models.values():
             model.close()
-        if self._worker is not None:
+        if self._worker is not None and self.raises:
             self._directory.leave(self._worker)

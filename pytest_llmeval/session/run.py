@@ -122,39 +122,50 @@ class Run:
 
     def add_evaluation(self, evaluation: dict[str, Any]) -> None:
         """Keep an evaluation whose rows are in ``results.jsonl``, or a worker's."""
-        if evaluation["over_budget"]:
-            self._evidence.over_budget = evaluation["over_budget"]
+        self._note_budget(evaluation)
         self._evaluations.append(evaluation)
 
-    def receive(self, worker: str, test: str, news: Mapping[str, Any]) -> None:
-        """Take over what a worker says of a test.
+    def _note_budget(self, evaluation: Mapping[str, Any]) -> None:
+        if evaluation["over_budget"]:
+            self._evidence.over_budget = evaluation["over_budget"]
+
+    def receive(self, worker: str, news: Mapping[str, Any]) -> None:
+        """Take over what a worker has to tell.
+
+        With ``--dist each`` several workers tell of one test: its evaluations count
+        once, and so do the decisions that they agree on.
 
         Args:
             worker: Its id.
-            test: The test that it runs or has run.
             news: What its `Outbox` held.
         """
         for status, line in news.get("lines", ()):
             self.say(status, line)
         for error in news.get("errors", ()):
             self.add_error(*error)
-        decisions = [
-            from_builtins(Decision, entry) for entry in news.get("decisions", ())
-        ]
-        if self._tellers.setdefault(test, worker) != worker:  # --dist each: once more
-            known = [_outcome(decision) for decision in self._evidence.decisions]
-            for decision in decisions:
-                if _outcome(decision) not in known:
-                    self.add_decision(decision)
-            return
-        for decision in decisions:
-            self.add_decision(decision)
+        for entry in news.get("decisions", ()):
+            decision = from_builtins(Decision, entry)
+            if self._is_first(worker, decision.test) or self._differs(decision):
+                self.add_decision(decision)
         for evaluation in news.get("evaluations", ()):
-            self.add_evaluation(evaluation)
+            self._note_budget(evaluation)
+            if self._is_first(worker, evaluation["test"]):
+                self._evaluations.append(evaluation)
+
+    def _is_first(self, worker: str, test: str | None) -> bool:
+        """Return whether no other worker has told of a test before."""
+        return self._tellers.setdefault(test, worker) == worker
+
+    def _differs(self, decision: Decision) -> bool:
+        """Return whether no decision that is known came out like this one."""
+        known = map(_outcome, self._evidence.decisions)
+        return _outcome(decision) not in known
 
     def note_left(self, workers: Iterable[str]) -> None:
         """Note which of the workers that said they were done did not come to an end."""
-        self._evidence.lost += [w for w in workers if not self._directory.has_left(w)]
+        if self._settings.gates is None:
+            lost = [name for name in workers if not self._directory.has_left(name)]
+            self._evidence.lost += lost
 
     def finish(self, exit_status: int) -> int:
         """Decide the verdict, write it, track the run, deploy; return the exit status.
@@ -162,7 +173,7 @@ class Run:
         Args:
             exit_status: pytest's own, when nothing can change it any more.
         """
-        self._evidence.decisions.sort(key=lambda d: self._evidence.in_order(d.test))
+        self._evidence.sort_decisions()
         self._directory.drop_predictions()
         if self._settings.gates is not None:
             self._directory.remove()
@@ -173,14 +184,12 @@ class Run:
 
     def _gather_rows(self) -> None:
         """Bring the rows of all workers into one file, in the order of the tests."""
-        if all(evaluation["worker"] is None for evaluation in self._evaluations):
-            return
-        self._evaluations.sort(key=self._place)
-        for number, evaluation in enumerate(self._evaluations, 1):
-            worker = evaluation["worker"]
-            if worker is not None:
+        if any(evaluation["worker"] is not None for evaluation in self._evaluations):
+            # Without workers they stand there, and are numbered, as they came.
+            self._evaluations.sort(key=self._place)
+            for number, evaluation in enumerate(self._evaluations, 1):
                 rows = self._directory.take_rows(
-                    number, worker, evaluation["rows_span"]
+                    number, evaluation["worker"], evaluation["rows_span"]
                 )
                 evaluation["rows_span"], evaluation["rows_digest"] = rows
         self._directory.drop_worker_files()

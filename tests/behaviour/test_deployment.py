@@ -257,11 +257,19 @@ def test_cases_deploy_when_their_gates_pass_and_none_is_in_error(project):
     assert aliases(project) == {"candidate": 1, "champion": 1}
 
 
-def test_deployment_under_xdist_is_refused(project):
-    result = project.run("evals", *TARGET, "-n", "2")
-    assert result.ret == 4
-    result.stderr.fnmatch_lines(["*run without -n*"])
-    assert aliases(project) == {"candidate": 1}
+DISTS = ("load", "each", "loadscope", "loadfile", "loadgroup", "worksteal")
+
+
+@pytest.mark.parametrize("dist", DISTS)
+def test_one_deployment_is_made_for_all_workers(project, dist):
+    result = project.run("evals", *TARGET, "-n", "2", "--dist", dist)
+    assert result.ret == 0
+    lines = [line for line in result.outlines if line.startswith("deployed: ")]
+    assert len(lines) == 1
+    assert aliases(project) == {"candidate": 1, "champion": 1}
+    tags = client(project).get_model_version("qa", "1").tags
+    assert tags["llmeval.run_id"] == project.verdict["run_id"]
+    assert project.deployment["reason"] == "DEPLOYED"
 
 
 def test_run_is_tracked_with_parent_child_rows_and_verdict(project):

@@ -139,11 +139,24 @@ def test_secrets_reach_no_file_and_no_line(suite, monkeypatch):
             assert b"canary-7f3a9b" not in path.read_bytes(), path
 
 
-def test_under_xdist_gates_decide_their_tests_and_no_verdict_is_claimed(suite):
-    result = suite.run("evals", "-n", "2")
-    assert result.ret == 0
-    result.stdout.fnmatch_lines(["*gates were decided in xdist workers*no verdict*"])
-    assert not (suite.path / ".llmeval" / "last").exists()
+def test_workers_show_the_lines_of_a_single_process(suite):
+    def shown(*options):
+        result = suite.run("evals", "--llmeval-cache", "off", *options)
+        lines = [re.sub(r"\d+-\d+-\w+", "RUN", line) for line in result.outlines]
+        start = next(i for i, line in enumerate(lines) if "llmeval gates" in line)
+        return [line for line in lines[start + 1 :] if not line.startswith("=")]
+
+    source = (suite.path / "evals/test_qa.py").read_text()
+    suite.write("evals/test_b.py", source.replace("def test_quality", "def test_b"))
+    alone = shown()
+    assert alone[-4:] == [
+        "verdict: pass",
+        "manifest: none, so nothing can be deployed; write one with: llmeval gates "
+        "update",
+        "verdict file: .llmeval/runs/RUN/verdict.json",
+        "rows: .llmeval/runs/RUN/results.jsonl",
+    ]
+    assert shown("-n", "2") == alone
 
 
 def test_conftest_hook_and_fixture_give_metrics(suite):
