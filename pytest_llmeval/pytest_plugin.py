@@ -42,6 +42,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Generator
     from collections.abc import Iterator
+    from pathlib import Path
 
     from pytest_llmeval.config import RunStart
     from pytest_llmeval.config import Settings
@@ -163,8 +164,17 @@ class LLMEvalPlugin:
                 number = int(self._worker["workerid"].removeprefix("gw"))
                 count = self._worker["workercount"]
                 settings = replace(settings, worker=number, workers=count)
+                if count > 1:
+                    services = self._services(settings)
+                    settings = replace(settings, services=services)
             self._settings = settings
         return self._settings
+
+    def _services(self, settings: Settings) -> Path:
+        """Return where the processes of this run find what they share."""
+        from pytest_llmeval.store import RunDirectory
+
+        return RunDirectory(settings.home, self.start.id).services
 
     @property
     def start(self) -> RunStart:
@@ -299,6 +309,8 @@ class LLMEvalPlugin:
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         # Not in sessionfinish: a plugin that comes later could still change the status.
+        if self._start is not None and not self.is_worker:
+            self._stop_services()
         if self._recorder is None:
             return
         if self._session is None:
@@ -309,6 +321,13 @@ class LLMEvalPlugin:
         elif not self._finished:
             self._evidence.stopped = "a plugin failed when the session finished"
         session.exitstatus = self._recorder.finish(int(session.exitstatus))
+
+    def _stop_services(self) -> None:
+        folder = self._services(self.settings())
+        if folder.exists():
+            from pytest_llmeval.services import stop_all
+
+            stop_all(folder)
 
 
 def _markup(status: str) -> dict[str, bool]:

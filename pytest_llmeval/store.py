@@ -42,6 +42,7 @@ class RunDirectory:
         self.results = self.path / "results.jsonl"
         self.tracking = self.path / "tracking.json"
         self.tracking_lock = self.path / "tracking.lock"
+        self.services = self.path / "services"
 
     def create(self, verdict: Mapping[str, Any]) -> None:
         """Make the directory with its first, incomplete verdict; move ``last``.

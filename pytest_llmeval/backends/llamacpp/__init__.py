@@ -32,11 +32,11 @@ def pytest_llmeval_load_model(model: str, settings: Settings) -> GgufModel | Non
                 f"{KNOWN[name].package} nor in {cache_folder()}; fetch it with: "
                 f"llmeval model pull {name}"
             )
-        return GgufModel(path, name, requested=model)
+        return GgufModel(path, name, requested=model, settings=settings)
     path = settings.rootdir / Path(name).expanduser()
     if not path.is_file():
         raise ModelError(
             f"no model file {str(path)!r}; give gguf:/path/file.gguf, or one of the "
             f"known names: {', '.join(KNOWN)}{nearest(name, list(KNOWN))}"
         )
-    return GgufModel(path, path.name, requested=model)
+    return GgufModel(path, path.name, requested=model, settings=settings)

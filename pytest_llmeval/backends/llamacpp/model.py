@@ -15,6 +15,7 @@ from pytest_llmeval.backends.llamacpp.engines import start_engine
 from pytest_llmeval.backends.llamacpp.files import KNOWN
 from pytest_llmeval.backends.llamacpp.files import check_sha256
 from pytest_llmeval.backends.llamacpp.files import file_sha256
+from pytest_llmeval.config import Settings
 from pytest_llmeval.errors import CallError
 from pytest_llmeval.errors import ModelError
 from pytest_llmeval.errors import optional
@@ -33,11 +34,16 @@ MAGIC = b"GGUF"
 
 
 class GgufModel:
-    """A GGUF model; its engines start with the first questions."""
+    """A GGUF model; its engines start with the first questions.
+
+    They run in this process, or in one that serves all workers of the run.
+    """
 
     sees_example = False
 
-    def __init__(self, path: Path, name: str, *, requested: str) -> None:
+    def __init__(
+        self, path: Path, name: str, *, requested: str, settings: Settings
+    ) -> None:
         engine = optional("xllamacpp")
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
@@ -45,8 +51,8 @@ class GgufModel:
         digest = file_sha256(path)
         if name in KNOWN:
             check_sha256(path, digest, KNOWN[name])
-        self.concurrency = min(os.cpu_count() or 1, MOST_ENGINES)
-        self._engines = Engines(partial(start_engine, path), self.concurrency)
+        self._engines = _engines(path, digest, settings)
+        self.concurrency = self._engines.most
         self._threads = Threads()
         # Flash attention, thread count and the like change replies a little; the
         # engine's version and the context size stand for the whole configuration.
@@ -92,3 +98,18 @@ class GgufModel:
             prompt_tokens=usage.get("prompt_tokens"),
             output_tokens=usage.get("completion_tokens"),
         )
+
+
+def _engines(path: Path, digest: str, settings: Settings) -> Engines:
+    most = min(os.cpu_count() or 1, MOST_ENGINES)
+    if settings.services is None:
+        return Engines(partial(start_engine, path), most)
+    from pytest_llmeval.backends.llamacpp.served import served_engines
+
+    return served_engines(
+        path,
+        digest,
+        services=settings.services,
+        most=most,
+        workers=settings.workers,
+    )
