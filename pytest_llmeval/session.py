@@ -300,12 +300,8 @@ class RunRecorder:
         """Open the tracked run of this test's next evaluation, and give it.
 
         Raises:
-            ConfigurationError: tracking is off, or the tests run in workers.
+            ConfigurationError: tracking is off, or the store does not answer.
         """
-        if self._is_worker:
-            raise ConfigurationError(
-                "the fixture mlflow_run does not work under xdist yet"
-            )
         with self._tracking.child(name) as child:
             self._child_run_id = child.info.run_id
             try:

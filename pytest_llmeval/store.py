@@ -42,6 +42,8 @@ class RunDirectory:
         self.results = self.path / "results.jsonl"
         self.tracking = self.path / "tracking.json"
         self.tracking_lock = self.path / "tracking.lock"
+        self.tracked = self.path / "tracked"
+        """Is there when a test, of whatever process, has opened a tracked run."""
         self.services = self.path / "services"
 
     def create(self, verdict: Mapping[str, Any]) -> None:
