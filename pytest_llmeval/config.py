@@ -74,6 +74,8 @@ class Settings:
     worker: int = 0
     """Which of the run's worker processes this is, from 0."""
     workers: int = 1
+    services: Path | None = None
+    """Where several workers find the processes that they share."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """For each field that was set: the option or ini name that set it."""
 

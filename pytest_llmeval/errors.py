@@ -8,6 +8,7 @@ LLMEvalError
 │   └── CallError                     one request failed; becomes the error of its row
 ├── MetricError (ValueError)          a metric is unknown or cannot be used here
 ├── BaselineError (LookupError)       there is no baseline, or it cannot be used
+├── ServiceError (RuntimeError)       what a run's workers share cannot be started
 ├── EarlyStopped (RuntimeError)       an evaluation has stopped, and rows are missing
 ├── GateNotPassed (AssertionError)    a gate failed, is inconclusive or in error
 ├── DeploymentRefused (RuntimeError)  the verdict may not go live; `reason` says why
@@ -106,6 +107,10 @@ class BaselineError(LLMEvalError, LookupError):
         super().__init__(message)
         self.reason = reason
         self.is_first = is_first
+
+
+class ServiceError(LLMEvalError, RuntimeError):
+    """A process that the workers of a run share cannot be started."""
 
 
 class EarlyStopped(LLMEvalError, RuntimeError):

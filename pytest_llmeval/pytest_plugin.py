@@ -60,6 +60,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Generator
     from collections.abc import Iterator
+    from pathlib import Path
 
     from pytest_llmeval.config import RunStart
     from pytest_llmeval.config import Settings
@@ -192,10 +193,19 @@ class LLMEvalPlugin:
             except ConfigurationError as error:
                 raise pytest.UsageError(f"llmeval: {error}") from None
             if self.worker is not None:
-                number = self._told["number"]
-                settings = replace(settings, worker=number, workers=self._workers)
+                number, count = self._told["number"], self._workers
+                settings = replace(settings, worker=number, workers=count)
+                if count > 1:
+                    services = self._services(settings)
+                    settings = replace(settings, services=services)
             self._settings = settings
         return self._settings
+
+    def _services(self, settings: Settings) -> Path:
+        """Return where the processes of this run find what they share."""
+        from pytest_llmeval.store import RunDirectory
+
+        return RunDirectory(settings.home, self.start.id).services
 
     @property
     def start(self) -> RunStart:
@@ -449,6 +459,8 @@ class LLMEvalPlugin:
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         # Not in sessionfinish: a plugin that comes later could still change the status.
+        if self._start is not None and self.worker is None:
+            self._stop_services()
         if self._session is None:
             return
         session, evidence = self._session, self._evidence
@@ -475,6 +487,13 @@ class LLMEvalPlugin:
         if not (self._evidence.lost or (distributes and status in (2, 3))):
             return False
         return (self.settings().home / "runs" / self.start.id).exists()
+
+    def _stop_services(self) -> None:
+        folder = self._services(self.settings())
+        if folder.exists():
+            from pytest_llmeval.services import stop_all
+
+            stop_all(folder)
 
 
 def _markup(status: str) -> dict[str, bool]:

@@ -65,6 +65,9 @@ class RunDirectory:
         self.cases = self._workers / "cases"
         self.tracking = self.path / "tracking.json"
         self.tracking_lock = self.path / "tracking.lock"
+        self.tracked = self.path / "tracked"
+        """Is there when a test, of whatever process, has opened a tracked run."""
+        self.services = self.path / "services"
 
     def create(self, verdict: Mapping[str, Any]) -> None:
         """Make the directory with its first, incomplete verdict; move ``last``.

@@ -68,6 +68,8 @@ class RunTracking:
     def child(self, name: str) -> Iterator[Any]:
         """Open the tracked run of one evaluation now, and give it.
 
+        Processes of one run that do so at once share one parent.
+
         Raises:
             ConfigurationError: tracking is off, or the store does not answer.
         """
@@ -77,12 +79,14 @@ class RunTracking:
                 "the fixture mlflow_run needs tracking, and --llmeval-tracking is off"
             )
         head = _head(self._directory.run_id, self._started_at)
+        child = self._open(settings.tracking_uri).child(name, head)
         with ExitStack() as opened:
-            # Two workers at once would each find no parent run, and create one.
+            self._directory.path.mkdir(parents=True, exist_ok=True)
+            # The first one makes the parent, which the others then find.
             with FileLock(self._directory.tracking_lock):
-                tracker = self._open(settings.tracking_uri)
-                child = opened.enter_context(tracker.child(name, head))
-            yield child
+                run = opened.enter_context(child)
+                self._directory.tracked.touch()
+            yield run
 
     def upload(
         self,
@@ -100,7 +104,7 @@ class RunTracking:
         Returns:
             The verdict, which names the tracked run where the upload worked.
         """
-        is_empty = not evaluations and self._tracker is None
+        is_empty = not evaluations and not self._directory.tracked.exists()
         if self._settings.tracking == "off" or is_empty:
             return verdict
         self._say("", "tracking the run in MLflow …")

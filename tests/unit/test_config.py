@@ -26,6 +26,7 @@ def test_every_option_is_a_field_of_settings():
 
     assert {option.field for option in OPTIONS} == fields - {
         "rootdir",
+        "services",
         "sources",
         "worker",
         "workers",

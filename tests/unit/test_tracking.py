@@ -1,6 +1,9 @@
 """What a tracker is given, and what is written down first."""
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -166,8 +169,32 @@ def test_run_without_evaluations_is_tracked_only_when_a_test_opened_one(
             "started_at": 100.5,
         },
     )
-    named = tracking.upload(VERDICT, [], lambda verdict: None)
+    of_another_process = track("http://host")
+    named = of_another_process.upload(VERDICT, [], lambda verdict: None)
     assert named["mlflow_run_id"] == "page 7"
+
+
+def test_children_are_opened_one_by_one_and_are_open_together(
+    track, notebook, monkeypatch
+):
+    parents, together = [], threading.Barrier(4, timeout=20)
+
+    @contextmanager
+    def child(name, run):
+        if not parents:
+            time.sleep(0.2)  # between looking for the parent and making it
+            parents.append(name)
+        yield name
+
+    monkeypatch.setattr(notebook, "child", child)
+
+    def test(name):
+        with track("http://host").child(name):
+            together.wait()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(test, "abcd")) == [None] * 4
+    assert len(parents) == 1
 
 
 def test_tracking_that_is_off_writes_nothing(track, notebook, directory):
