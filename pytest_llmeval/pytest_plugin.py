@@ -10,8 +10,6 @@ import importlib.metadata
 import os
 import shlex
 import time
-from contextlib import contextmanager
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
@@ -28,7 +26,6 @@ MARKER = (
     "a case that missed, and the gates decide over all cases; without, it fails as in "
     "any test."
 )
-MISSED_SHOWN = 10
 _signing_key = pytest.StashKey["str | None"]()
 try:
     importlib.metadata.version(CLASH)
@@ -46,6 +43,8 @@ except importlib.metadata.PackageNotFoundError:
     from pytest_llmeval.given import read_given
     from pytest_llmeval.given import unknown_ini
     from pytest_llmeval.options import OPTIONS
+    from pytest_llmeval.selection import narrowed_by
+    from pytest_llmeval.selection import partial_by
 
     __all__ = [
         "evaluate",
@@ -59,7 +58,6 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from collections.abc import Iterator
     from pathlib import Path
 
     from pytest_llmeval.config import RunStart
@@ -163,7 +161,7 @@ class LLMEvalPlugin:
         self._start: RunStart | None = None
         option = config.option
         names = ("collectonly", "setuponly", "setupplan", "showfixtures")
-        partial = _partial(config)
+        partial = partial_by(config)
         self._evidence = Evidence(
             executed=not any(getattr(option, name, False) for name in names),
             grouped=getattr(option, "dist", "") == "loadgroup"
@@ -225,7 +223,9 @@ class LLMEvalPlugin:
             settings, evidence = self.settings(), self._evidence
             evidence.reruns_allowed = settings.reruns == "allow"
             if evidence.selection is None:
-                evidence.selection = _narrowed(self._config, settings)
+                evidence.selection = narrowed_by(
+                    self._config, settings.manifest_path.parent
+                )
             if self.worker is None:
                 self._open_run(settings)
             else:
@@ -234,20 +234,17 @@ class LLMEvalPlugin:
         return self._recorder
 
     def _open_run(self, settings: Settings) -> None:
-        from pytest_llmeval.report.terminal import ProgressLine
+        from pytest_llmeval.screen import Screen
         from pytest_llmeval.session import open_run
 
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        progress = None
-        if reporter is not None:
-            progress = ProgressLine(self._write, is_terminal=reporter.isatty)
+        screen = Screen(self._config)
         self._run, self._recorder = open_run(
             settings,
             self._config.pluginmanager,
             evidence=self._evidence,
             start=self.start,
-            say=self._say,
-            progress=progress,
+            say=screen.say,
+            progress=screen.progress(),
             signing_key=self.signing_key,
             command=f"pytest {shlex.join(self._config.invocation_params.args)}",
             distributes=bool(getattr(self._config.option, "tx", None)),
@@ -306,26 +303,6 @@ class LLMEvalPlugin:
         self.open_recorder()
         assert self._run is not None  # noqa: S101  # for the type checker
         return self._run
-
-    @contextmanager
-    def _terminal(self) -> Iterator[Any]:
-        """Give the terminal reporter, past the capture of a test that runs."""
-        capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
-        with capture.global_and_fixture_disabled() if capture else nullcontext():
-            yield self._config.pluginmanager.get_plugin("terminalreporter")
-
-    def _write(self, text: str) -> None:
-        with self._terminal() as reporter:
-            reporter.write(text, flush=True)
-            reporter.currentfspath = None  # the line that began with it is over
-
-    def _say(self, status: str, line: str) -> None:
-        with self._terminal() as reporter:
-            if reporter is not None:
-                reporter.ensure_newline()
-                if reporter._tw.width_of_current_line:  # dots of -q and of xdist
-                    reporter.line("")
-                reporter.write_line(line, **_markup(status))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -426,28 +403,13 @@ class LLMEvalPlugin:
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> None:
-        self._show_missed(terminalreporter)
-        if self._evidence.decisions:
-            from pytest_llmeval.report.terminal import gate_lines
-
-            self._evidence.sort_decisions()
-            terminalreporter.write_sep("=", "llmeval gates")
-            for status, line in gate_lines(self._evidence.decisions):
-                terminalreporter.write_line(line, **_markup(status))
-        for line in self._evidence.undecided:
-            terminalreporter.write_line(f"not decided: {line}", yellow=True)
-
-    def _show_missed(self, terminalreporter: pytest.TerminalReporter) -> None:
-        missed = terminalreporter.stats.get("missed", [])
-        if not missed:
+        if self._recorder is None:
             return
-        terminalreporter.write_sep("=", "llmeval cases that missed")
-        for report in missed[:MISSED_SHOWN]:
-            first = str(report.longrepr[2]).partition("\n")[0]
-            terminalreporter.write_line(f"{report.nodeid} {first}", yellow=True)
-        if len(missed) > MISSED_SHOWN:
-            more = len(missed) - MISSED_SHOWN
-            terminalreporter.write_line(f"and {more} more; all are in --junitxml FILE")
+        from pytest_llmeval.screen import show_gates
+        from pytest_llmeval.screen import show_missed
+
+        show_missed(terminalreporter)
+        show_gates(terminalreporter, self._evidence)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self) -> Generator[None]:
@@ -494,42 +456,3 @@ class LLMEvalPlugin:
             from pytest_llmeval.services import stop_all
 
             stop_all(folder)
-
-
-def _markup(status: str) -> dict[str, bool]:
-    return {
-        "pass": {"green": True},
-        "fail": {"red": True},
-        "error": {"red": True},
-        "inconclusive": {"yellow": True},
-        "incomplete": {"yellow": True},
-    }.get(status, {})
-
-
-def _partial(config: pytest.Config) -> str | None:
-    """Return the option that selects tests by how they came out before."""
-    options = {"lf": "--lf", "stepwise": "--sw", "stepwise_skip": "--sw-skip"}
-    for name, option in options.items():
-        if getattr(config.option, name, False):
-            return f"{option} selects a part of the tests"
-    return None
-
-
-def _narrowed(config: pytest.Config, settings: Settings) -> str | None:
-    """Return what in the command line leaves a part of the suite out."""
-    narrowing = {
-        "keyword": "-k",
-        "markexpr": "-m",
-        "deselect": "--deselect",
-        "ignore": "--ignore",
-        "ignore_glob": "--ignore-glob",
-    }
-    for name, option in narrowing.items():
-        if getattr(config.option, name, None):
-            return f"{option} selects a part of the tests"
-    suite = settings.manifest_path.parent
-    for argument in config.args:
-        path = (config.invocation_params.dir / argument.partition("::")[0]).resolve()
-        if suite.resolve().is_relative_to(path) and "::" not in argument:
-            return None
-    return f"the arguments do not cover the folder {suite}"
