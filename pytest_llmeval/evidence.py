@@ -104,8 +104,10 @@ class Evidence:
 
     def _name(self, test: str) -> str:
         """Return a node id without the group that xdist may have added to it."""
+        if not self.grouped:
+            return test
         at = test.find("@", max(test.rfind("::"), test.rfind("]")))
-        return test[:at] if self.grouped and at > 0 else test
+        return test[:at] if at > 0 else test
 
     def sort_decisions(self) -> None:
         """Put the decisions in the order of their tests."""

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import contextmanager
 from io import RawIOBase
 from pathlib import Path
 from typing import Any
@@ -64,14 +63,17 @@ class RowLog(LazyRows):
         self._names = _text_columns(fields)
         self._redact = redact
         self._folder = folder or "the temporary folder"
-        with self._naming_folder():
+        try:
             self._file = _open(folder, name)
+        except OSError as error:
+            raise _unwritable(self._folder, error) from None
         weakref.finalize(self, self._file.close)
         self._lock = threading.Lock()  # gates may be decided in threads
         rows = len(columns.ids) * columns.repeats
         self._starts = array("q", [-1]) * rows
         self._sizes = array("q", [0]) * rows
         self._end = self.done = 0
+        self._at_end = True
 
     def has(self, position: int) -> bool:
         """Return whether the row at a position has been added."""
@@ -98,11 +100,8 @@ class RowLog(LazyRows):
         self._append(position, line, read_row(json.loads(line), self._names))
 
     def _append(self, position: int, line: bytes, row: Row) -> None:
-        with self._lock, self._naming_folder():
-            self._file.seek(self._end)  # rows may have been read since
-            rest = memoryview(line)
-            while rest:
-                rest = rest[self._file.write(rest) :]
+        with self._lock:
+            self._write(line)
         if self.has(position):
             self.columns.forget(position)
             self.done -= 1
@@ -111,17 +110,17 @@ class RowLog(LazyRows):
         self.done += 1
         self.columns.note(position, row)
 
-    @contextmanager
-    def _naming_folder(self) -> Iterator[None]:
+    def _write(self, line: bytes) -> None:
         try:
-            yield
+            if not self._at_end:
+                self._file.seek(self._end)
+            self._at_end = False  # if not all of it is written
+            written = self._file.write(line)
+            while written < len(line):
+                written += self._file.write(line[written:])
+            self._at_end = True
         except OSError as error:
-            raise ConfigurationError(
-                f"cannot keep the rows in {self._folder}: {error.strerror}; free some "
-                "space there or choose another folder with --llmeval-dir (outside "
-                "pytest: TMPDIR); replies are stored, and the same command goes on "
-                "from there"
-            ) from None
+            raise _unwritable(self._folder, error) from None
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -137,6 +136,7 @@ class RowLog(LazyRows):
     def line(self, position: int) -> bytes:
         """Return the row at a position as a line of JSON."""
         with self._lock:
+            self._at_end = False
             self._file.seek(self._starts[position])
             return self._file.read(self._sizes[position])
 
@@ -165,6 +165,14 @@ class RowLog(LazyRows):
             **{name: getattr(prediction, name) for name in PREDICTION_FIELDS},
             **{name: getattr(reply, name, None) for name in REPLY_FIELDS},
         }
+
+
+def _unwritable(folder: Path | str, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"cannot keep the rows in {folder}: {error.strerror}; free some space there or "
+        "choose another folder with --llmeval-dir (outside pytest: TMPDIR); replies "
+        "are stored, and the same command goes on from there"
+    )
 
 
 def _open(folder: Path | None, name: str | None) -> RawIOBase:

@@ -19,6 +19,7 @@ PUBLIC = [
     "DatasetRef",
     "EvalResults",
     "Example",
+    "Gate",
     "LLMEvalError",
     "Metric",
     "Prediction",

@@ -186,13 +186,27 @@ class Suite:
         return [json.loads(line) for line in lines]
 
 
+FOREIGN = ("CI", "GITHUB_", "BUILD_", "GIT_", "MLFLOW_", "LLMEVAL_", "PYTEST_XDIST_")
+
+
+def as_on_a_laptop(patch: pytest.MonkeyPatch) -> None:
+    """Take away what the tests' own surroundings, and MLflow in them, have set."""
+    for name in list(os.environ):
+        if name.startswith(FOREIGN):
+            patch.delenv(name)
+    patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _laptop_of_fixtures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        as_on_a_laptop(patch)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _laptop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run as on a laptop, wherever the tests themselves run."""
-    for name in list(os.environ):
-        if name.startswith(("CI", "GITHUB_", "BUILD_", "GIT_", "MLFLOW_", "LLMEVAL_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    as_on_a_laptop(monkeypatch)
 
 
 @pytest.fixture

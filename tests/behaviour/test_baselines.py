@@ -7,6 +7,7 @@ import mlflow
 import pytest
 
 from .conftest import Suite
+from .conftest import as_on_a_laptop
 
 
 # MLflow warns in many places; the runs under test are in processes of their own.
@@ -88,8 +89,7 @@ def deployed(registered: Suite, tmp_path_factory: pytest.TempPathFactory) -> Sui
     suite.update_gates()
     suite.commit()
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("CI", "GITHUB_ACTIONS", "MLFLOW_TRACKING_URI"):
-            patch.delenv(name, raising=False)  # the last is set_tracking_uri's
+        as_on_a_laptop(patch)  # set_tracking_uri has left its mark
         result = suite.run(*AUTO, "--llmeval-deploy", "registry:qa@champion")
     assert result.ret == 0
     result.stdout.fnmatch_lines(

@@ -131,7 +131,7 @@ def test_a_slow_row_does_not_let_the_others_run_far_ahead(large, model_server):
 
 def test_a_run_that_was_killed_goes_on_in_the_same_order(large, model_server):
     assert large.run(*STOP).ret == 0
-    whole = large.verdict["gates"]
+    (whole,) = large.verdict["gates"]
     (large.path / ".llmeval" / "predictions.db").unlink()
     model_server.requests.clear()
     model_server.answer = model_server.slowly
@@ -144,7 +144,7 @@ def test_a_run_that_was_killed_goes_on_in_the_same_order(large, model_server):
 
     assert model_server.repeated <= CONCURRENCY
     (gate,) = large.verdict["gates"]
-    assert {**gate, "cached": 0} == whole[0]
+    assert {**gate, "cached": 0, "text": whole["text"]} == whole
     first = in_order(large, gate["n"] + MOST_EXTRA)
     assert {f"r{text.removeprefix('word ')}" for text in model_server.asked} <= set(
         first

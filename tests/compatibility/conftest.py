@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import sysconfig
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.behaviour.conftest import Suite
+from tests.behaviour.conftest import as_on_a_laptop
 
 
 PACKAGES = (
@@ -34,16 +34,15 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ("--no-deps", "--quiet", "--disable-pip-version-check")
     subprocess.run((*pip, *options, *PACKAGES), check=True, capture_output=True)
     site = next((folder / "lib").glob("python*/site-packages"))
-    (site / "outer.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    outer = sysconfig.get_path("purelib")
+    # Not the path alone: an editable install is a .pth file there.
+    (site / "outer.pth").write_text(f"import site; site.addsitedir({outer!r})\n")
     return python
 
 
 @pytest.fixture
 def suite(tmp_path: Path, python: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
     """Give a suite whose pytest loads the plugins that the command line names."""
-    for name in list(os.environ):
-        if name.startswith(("CI", "GITHUB_", "MLFLOW_", "LLMEVAL_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    as_on_a_laptop(monkeypatch)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     return Suite(tmp_path, python=str(python))

@@ -274,7 +274,7 @@ def test_worker_that_records_for_the_manifest_writes_nothing(tmp_path, manager):
         settings, manager, evidence=Evidence(), start=start, worker="gw0"
     )
     recorder.close(interrupted=False)
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / ".llmeval" / "runs" / "1").iterdir()) == []
 
 
 def report(evidence, test, outcome="passed", worker="gw0", **more):
