@@ -16,22 +16,25 @@ from pytest_llmeval.cases import check_marker
 from pytest_llmeval.cases import load_cases
 from pytest_llmeval.config import nearest
 from pytest_llmeval.errors import LLMEvalError
+from pytest_llmeval.fixtures import fail
+from pytest_llmeval.fixtures import open_recorder
 from pytest_llmeval.hooks import register_backends
 from pytest_llmeval.text import one_line
 from pytest_llmeval.text import safe
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from collections.abc import Generator
 
     from pytest_llmeval.cases import Case
     from pytest_llmeval.config import Settings
     from pytest_llmeval.session import RunRecorder
     from pytest_llmeval.session.cases import CaseGate
+    from pytest_llmeval.session.recorder import Surroundings
 
 
 FIXTURE = "llmeval_case"
+FIXTURES = open_recorder.__module__
 LONGEST_MESSAGE = 2_000
 
 
@@ -88,14 +91,9 @@ def _arguments(marker: pytest.Mark) -> dict[str, object]:
 
 
 class CaseTests:
-    """Follows the tests of cases; registered when there are some.
+    """Follows the tests of cases; registered when there are some."""
 
-    Args:
-        recorder: Gives the run's recorder, when something has been evaluated.
-    """
-
-    def __init__(self, recorder: Callable[[], RunRecorder | None]) -> None:
-        self._recorder = recorder
+    def __init__(self) -> None:
         self._calling = False
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -104,6 +102,24 @@ class CaseTests:
             param = _param(item)
             if param is not None:
                 param.spec.selected.append(param.position)
+
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+    ) -> Case | None:
+        """Give a test its case, in the place of the fixture's own function.
+
+        That would need the fixture ``request``, which pytest takes longer to set up
+        than all that is done here.
+        """
+        if fixturedef.argname != FIXTURE or fixturedef.func.__module__ != FIXTURES:
+            return None  # of another fixture, or of a suite's own around ours
+        param = getattr(request, "param", None)
+        if not isinstance(param, CaseParam):
+            return None
+        case = _open(param, request)
+        key = fixturedef.cache_key(request)  # type: ignore[arg-type]  # of a private type
+        fixturedef.cached_result = (case, key, None)
+        return case
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self) -> Generator[None, object, object]:
@@ -114,23 +130,23 @@ class CaseTests:
         finally:
             self._calling = False
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Keep what the test comes to; with gates a case may be *missed*."""
-        report = yield
-        recorder, param = self._recorder(), _param(item)
-        case = recorder.case if recorder is not None else None
-        if recorder is None or case is None or param is None:
-            return report
+    def follow(
+        self,
+        recorder: RunRecorder,
+        item: pytest.Item,
+        call: pytest.CallInfo[None],
+        report: pytest.TestReport,
+    ) -> None:
+        """Keep what a phase of a test comes to; with gates a case may be *missed*."""
+        case, param = recorder.case, _param(item)
+        if case is None or param is None:
+            return
         if call.when == "call":
             self._follow_call(case, call, report, bool(param.spec.gates))
         elif call.when == "teardown":
             recorder.close_case()
         elif call.excinfo is not None:
             case.fail(_failure(call.excinfo.value))
-        return report
 
     def _follow_call(
         self,
@@ -149,6 +165,17 @@ class CaseTests:
             case.fail(_failure(failure))
         elif misses and gates_decide and not report.skipped:
             _report_missed(report, "a subtest missed" if failure is None else None)
+
+
+def _open(param: CaseParam, request: pytest.FixtureRequest) -> Case:
+    def surroundings() -> Surroundings:
+        given = request.getfixturevalue
+        return request.node.ihook, given("llmeval_model"), given("llmeval_metrics")
+
+    try:
+        return open_recorder(request).open_case(*param, surroundings)
+    except LLMEvalError as error:
+        fail(error)
 
 
 def _is_assert(failure: BaseException) -> bool:

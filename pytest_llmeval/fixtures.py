@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import NoReturn
 
 import pytest
 
@@ -71,7 +72,7 @@ def evaluate(
     pytest_llmeval.evaluate does; relative paths start at the test file's folder, then
     at the rootdir. Answers that are stored are not asked for again.
     """
-    recorder = _open_recorder(request)
+    recorder = open_recorder(request)
 
     def evaluate(
         model: Any = None,
@@ -118,7 +119,7 @@ def _close_results(recorder: RunRecorder) -> None:
 
 
 @pytest.fixture
-def llmeval_case(request: pytest.FixtureRequest) -> Case:
+def llmeval_case() -> Case:
     """One row of the data that the marker llmeval_cases names, and the model's answer.
 
     Gives id, input, references, context, metadata and prediction; score("token_f1")
@@ -129,26 +130,12 @@ def llmeval_case(request: pytest.FixtureRequest) -> Case:
         def test_answers(llmeval_case):
             assert llmeval_case.score("token_f1") >= 0.5
     """
-    if not hasattr(request, "param"):
-        pytest.fail(
-            "llmeval_case needs the marker that names the data: "
-            '@pytest.mark.llmeval_cases("data/qa.jsonl")',
-            pytrace=False,
-        )
-    spec, position = request.param
-    recorder = _open_recorder(request)
-    try:
-        return recorder.open_case(
-            spec,
-            position,
-            hook=request.node.ihook,
-            model=lambda: request.getfixturevalue("llmeval_model"),
-            further_metrics=lambda: request.getfixturevalue("llmeval_metrics"),
-        )
-    except LLMEvalError as error:
-        from pytest_llmeval.text import safe
-
-        pytest.fail(safe(error, LONGEST_MESSAGE), pytrace=False)
+    # With the marker, `CaseTests` gives the case in the place of this.
+    pytest.fail(
+        "llmeval_case needs the marker that names the data: "
+        '@pytest.mark.llmeval_cases("data/qa.jsonl")',
+        pytrace=False,
+    )
 
 
 @pytest.fixture
@@ -161,7 +148,7 @@ def mlflow_run(request: pytest.FixtureRequest) -> Iterator[Any]:
 
     The first evaluate() of the test is logged to this run.
     """
-    recorder = _open_recorder(request)
+    recorder = open_recorder(request)
     try:
         with recorder.tracked_child(request.node.nodeid) as run:
             yield run
@@ -169,10 +156,16 @@ def mlflow_run(request: pytest.FixtureRequest) -> Iterator[Any]:
         raise error.with_traceback(None) from None  # as in evaluate()
 
 
-def _open_recorder(request: pytest.FixtureRequest) -> RunRecorder:
+def open_recorder(request: pytest.FixtureRequest) -> RunRecorder:
+    """Return the run's recorder; fail the test when the run cannot begin."""
     try:
         return request.config.stash[recorder_key]()
     except LLMEvalError as error:
-        from pytest_llmeval.text import safe
+        fail(error)
 
-        pytest.fail(safe(error, LONGEST_MESSAGE), pytrace=False)
+
+def fail(error: LLMEvalError) -> NoReturn:
+    """Fail the test with what an error says."""
+    from pytest_llmeval.text import safe
+
+    pytest.fail(safe(error, LONGEST_MESSAGE), pytrace=False)

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+    from pytest_llmeval.case_tests import CaseTests
     from pytest_llmeval.config import RunStart
     from pytest_llmeval.config import Settings
     from pytest_llmeval.session import Outbox
@@ -172,6 +173,7 @@ class LLMEvalPlugin:
         self._recorder: RunRecorder | None = None
         self._run: Run | None = None
         self._outbox: Outbox | None = None
+        self._cases: CaseTests | None = None
         self._left: list[str] = []
         self._session: pytest.Session | None = None
         self._finished = False
@@ -322,9 +324,9 @@ class LLMEvalPlugin:
             from pytest_llmeval.case_tests import parametrize
 
             parametrize(metafunc, marker, self.settings())
-            if not self._config.pluginmanager.has_plugin("llmeval-cases"):
-                tests = CaseTests(lambda: self._recorder)
-                self._config.pluginmanager.register(tests, "llmeval-cases")
+            if self._cases is None:
+                self._cases = CaseTests()
+                self._config.pluginmanager.register(self._cases, "llmeval-cases")
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._evidence.collected = [item.nodeid for item in session.items]
@@ -345,10 +347,12 @@ class LLMEvalPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
-        self,
+        self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         if self._recorder is not None:
+            if self._cases is not None:
+                self._cases.follow(self._recorder, item, call, report)
             self._recorder.complete(report)
         return report
 

@@ -192,22 +192,19 @@ class RunCases:
         self,
         spec: CaseSpec,
         position: int,
-        *,
-        load: Callable[[], Model],
-        metrics: Callable[[], CaseMetrics],
+        load: Callable[[], tuple[Model, CaseMetrics]],
     ) -> tuple[Case, Prediction]:
         """Return a case with what the model said to it, which is waited for.
 
         Args:
             spec: The function's marker.
             position: Of the example.
-            load: Gives the model, when the function's first case is opened.
-            metrics: Gives the metrics, likewise.
+            load: Gives model and metrics, when the function's first case is opened.
 
         Raises:
             LLMEvalError: the model, the data or a metric cannot be used.
         """
-        opened = self._opened(spec, load, metrics)
+        opened = self._opened(spec, load)
         at = opened.places[position]
         prediction = opened.ahead.get(at)
         case = Case(opened.examples[at], prediction, opened.metrics)
@@ -222,14 +219,13 @@ class RunCases:
     def _opened(
         self,
         spec: CaseSpec,
-        load: Callable[[], Model],
-        metrics: Callable[[], CaseMetrics],
+        load: Callable[[], tuple[Model, CaseMetrics]],
     ) -> _Opened:
         if spec.test in self._refused:  # once is enough: it may have taken its time
             raise self._refused[spec.test].with_traceback(None)
         if spec.test not in self._open:
             try:
-                self._open[spec.test] = self._begin(spec, load(), metrics())
+                self._open[spec.test] = self._begin(spec, *load())
             except LLMEvalError as error:
                 self._refused[spec.test] = error
                 raise

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 from typing import Protocol
+from typing import TypeAlias
 from weakref import ref
 
 import pluggy
@@ -59,6 +60,10 @@ from pytest_llmeval.session.cases import as_test
 from pytest_llmeval.store import RunDirectory
 from pytest_llmeval.text import one_line
 from pytest_llmeval.tracking import RunTracking
+
+
+Surroundings: TypeAlias = tuple[pluggy.HookRelay, Any, Sequence[Any]]
+"""The hooks of a test's folder, the model under test, and the suite's own metrics."""
 
 
 class _Evaluated(NamedTuple):
@@ -314,30 +319,25 @@ class RunRecorder:
         self,
         spec: CaseSpec,
         position: int,
-        *,
-        hook: pluggy.HookRelay,
-        model: Callable[[], Any],
-        further_metrics: Callable[[], Sequence[Any]],
+        surroundings: Callable[[], Surroundings],
     ) -> Case:
         """Return the case of the current test, with what the model said.
 
         Args:
             spec: The marker of the test's function.
             position: Of the example.
-            hook: The hooks of the test's folder.
-            model: Gives the model under test, for the first case of the function.
-            further_metrics: Gives the suite's own metrics, likewise.
+            surroundings: Gives those of the test; for the function's first case.
 
         Raises:
             LLMEvalError: the row has no prediction, or nothing can be evaluated.
         """
+
+        def load() -> tuple[Model, CaseMetrics]:
+            hook, model, further = surroundings()
+            return self._load(model, hook), CaseMetrics(spec, hook, further)
+
         try:
-            case, prediction = self._cases.open(
-                spec,
-                position,
-                load=lambda: self._load(model(), hook),
-                metrics=lambda: CaseMetrics(spec, hook, further_metrics()),
-            )
+            case, prediction = self._cases.open(spec, position, load)
         except LLMEvalError as error:
             self._note_error(self._evidence.current, error)
             raise
