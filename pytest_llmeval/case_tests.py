@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
-from typing import NamedTuple
 
 import pytest
 
@@ -24,8 +23,6 @@ from pytest_llmeval.text import safe
 
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from pytest_llmeval.cases import Case
     from pytest_llmeval.config import Settings
     from pytest_llmeval.session import RunRecorder
@@ -36,45 +33,6 @@ if TYPE_CHECKING:
 FIXTURE = "llmeval_case"
 FIXTURES = open_recorder.__module__
 LONGEST_MESSAGE = 2_000
-
-
-class CaseParam(NamedTuple):
-    """What a test is parametrised with."""
-
-    spec: CaseSpec
-    position: int
-
-
-def parametrize(
-    metafunc: pytest.Metafunc, marker: pytest.Mark, settings: Settings
-) -> None:
-    """Make a test of each row that a marker names.
-
-    Raises:
-        CollectError: the marker or its data cannot be used.
-    """
-    item = metafunc.definition
-    if FIXTURE not in metafunc.fixturenames and marker not in item.own_markers:
-        return  # of a class or module that has other tests too
-    register_backends(metafunc.config.pluginmanager)
-    try:
-        if FIXTURE not in metafunc.fixturenames:
-            raise LLMEvalError(f"the test must use the fixture {FIXTURE}")
-        if sum(own.name == marker.name for own in item.own_markers) > 1:
-            raise LLMEvalError("it stands twice here; write a function for each")
-        spec = load_cases(
-            item.nodeid,
-            item.location,
-            item.ihook,
-            settings,
-            item.path.parent,
-            _arguments(marker),
-        )
-    except LLMEvalError as error:
-        message = f"{item.nodeid}: @pytest.mark.llmeval_cases: {safe(error)}"
-        raise pytest.Collector.CollectError(message) from None
-    cases = [CaseParam(spec, position) for position in range(len(spec.dataset.ids))]
-    metafunc.parametrize(FIXTURE, cases, indirect=True, ids=spec.ids)
 
 
 def _arguments(marker: pytest.Mark) -> dict[str, object]:
@@ -94,14 +52,48 @@ class CaseTests:
     """Follows the tests of cases; registered when there are some."""
 
     def __init__(self) -> None:
-        self._calling = False
+        self._specs: dict[tuple[object, str], CaseSpec] = {}
+        self._ended = False
+
+    def parametrize(
+        self, metafunc: pytest.Metafunc, marker: pytest.Mark, settings: Settings
+    ) -> None:
+        """Make a test of each row that a marker names.
+
+        Raises:
+            CollectError: the marker or its data cannot be used.
+        """
+        item = metafunc.definition
+        if FIXTURE not in metafunc.fixturenames and marker not in item.own_markers:
+            return  # of a class or module that has other tests too
+        register_backends(metafunc.config.pluginmanager)
+        try:
+            if FIXTURE not in metafunc.fixturenames:
+                raise LLMEvalError(f"the test must use the fixture {FIXTURE}")
+            if sum(own.name == marker.name for own in item.own_markers) > 1:
+                raise LLMEvalError("it stands twice here; write a function for each")
+            spec = load_cases(
+                item.nodeid,
+                item.location,
+                item.ihook,
+                settings,
+                item.path.parent,
+                _arguments(marker),
+            )
+        except LLMEvalError as error:
+            message = f"{item.nodeid}: @pytest.mark.llmeval_cases: {safe(error)}"
+            raise pytest.Collector.CollectError(message) from None
+        self._specs[_key(item)] = spec
+        positions = range(len(spec.dataset.ids))
+        metafunc.parametrize(FIXTURE, positions, indirect=True, ids=spec.ids)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Tell each marked function which of its cases are to run."""
         for item in session.items:
-            param = _param(item)
-            if param is not None:
-                param.spec.selected.append(param.position)
+            spec = self._specs.get(_key(item))
+            if spec is not None:
+                position = item.callspec.params[FIXTURE]  # type: ignore[attr-defined]
+                spec.selected.append(position)
 
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
@@ -113,22 +105,23 @@ class CaseTests:
         """
         if fixturedef.argname != FIXTURE or fixturedef.func.__module__ != FIXTURES:
             return None  # of another fixture, or of a suite's own around ours
-        param = getattr(request, "param", None)
-        if not isinstance(param, CaseParam):
+        spec = self._specs.get(_key(request.node))
+        if spec is None:
             return None
-        case = _open(param, request)
         key = fixturedef.cache_key(request)  # type: ignore[arg-type]  # of a private type
+        try:
+            case = _open(spec, request)
+        except (Exception, pytest.fail.Exception) as failure:
+            # For plugins that run a test again, as pytest leaves it.
+            fixturedef.cached_result = (None, key, (failure, failure.__traceback__))
+            raise
         fixturedef.cached_result = (case, key, None)
         return case
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self) -> Generator[None, object, object]:
-        """Note that reports are of subtests from here on."""
-        self._calling = True
-        try:
-            return (yield)
-        finally:
-            self._calling = False
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_call(self) -> None:
+        """Note that the test is at its end; until then reports are of subtests."""
+        self._ended = True
 
     def follow(
         self,
@@ -138,11 +131,11 @@ class CaseTests:
         report: pytest.TestReport,
     ) -> None:
         """Keep what a phase of a test comes to; with gates a case may be *missed*."""
-        case, param = recorder.case, _param(item)
-        if case is None or param is None:
+        case = recorder.case
+        if case is None:
             return
         if call.when == "call":
-            self._follow_call(case, call, report, bool(param.spec.gates))
+            self._follow_call(case, item, call, report)
         elif call.when == "teardown":
             recorder.close_case()
         elif call.excinfo is not None:
@@ -151,29 +144,32 @@ class CaseTests:
     def _follow_call(
         self,
         case: Case,
+        item: pytest.Item,
         call: pytest.CallInfo[None],
         report: pytest.TestReport,
-        gates_decide: bool,
     ) -> None:
         failure = call.excinfo.value if call.excinfo is not None else None
-        if failure is None:
-            misses = case.missed and not self._calling
-        else:
-            misses = _is_assert(failure)
+        ended, self._ended = self._ended, False
+        misses = case.missed and ended if failure is None else _is_assert(failure)
         case.missed = case.missed or misses
         if failure is not None and not misses:
             case.fail(_failure(failure))
-        elif misses and gates_decide and not report.skipped:
+        elif misses and self._specs[_key(item)].gates and not report.skipped:
             _report_missed(report, "a subtest missed" if failure is None else None)
 
 
-def _open(param: CaseParam, request: pytest.FixtureRequest) -> Case:
+def _key(item: pytest.Item) -> tuple[object, str]:
+    """Return what tells a test's function from others, whatever its cases."""
+    return item.parent, getattr(item, "originalname", item.name)
+
+
+def _open(spec: CaseSpec, request: pytest.FixtureRequest) -> Case:
     def surroundings() -> Surroundings:
         given = request.getfixturevalue
         return request.node.ihook, given("llmeval_model"), given("llmeval_metrics")
 
     try:
-        return open_recorder(request).open_case(*param, surroundings)
+        return open_recorder(request).open_case(spec, request.param, surroundings)
     except LLMEvalError as error:
         fail(error)
 
@@ -195,12 +191,6 @@ def _report_missed(report: pytest.TestReport, message: str | None) -> None:
     report.outcome = "skipped"
     report.longrepr = (path, line or 0, f"missed: {safe(text, LONGEST_MESSAGE)}")
     report.llmeval_missed = True  # type: ignore[attr-defined]  # travels with it
-
-
-def _param(item: pytest.Item) -> CaseParam | None:
-    callspec = getattr(item, "callspec", None)
-    param = callspec.params.get(FIXTURE) if callspec is not None else None
-    return param if isinstance(param, CaseParam) else None
 
 
 def report_gate(config: pytest.Config, gated: CaseGate) -> None:

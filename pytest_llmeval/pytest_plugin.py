@@ -320,13 +320,12 @@ class LLMEvalPlugin:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         marker = metafunc.definition.get_closest_marker("llmeval_cases")
         if marker is not None:
-            from pytest_llmeval.case_tests import CaseTests
-            from pytest_llmeval.case_tests import parametrize
-
-            parametrize(metafunc, marker, self.settings())
             if self._cases is None:
+                from pytest_llmeval.case_tests import CaseTests
+
                 self._cases = CaseTests()
                 self._config.pluginmanager.register(self._cases, "llmeval-cases")
+            self._cases.parametrize(metafunc, marker, self.settings())
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._evidence.collected = [item.nodeid for item in session.items]

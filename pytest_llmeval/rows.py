@@ -29,6 +29,7 @@ from pytest_llmeval.text import redact_within
 
 REPLY_FIELDS = ("prompt_tokens", "output_tokens", "cost_usd")
 PREDICTION_FIELDS = ("latency_ms", "queue_ms", "attempts", "stored_at")
+_encode = json.JSONEncoder().encode
 
 
 class RowLog(LazyRows):
@@ -90,9 +91,9 @@ class RowLog(LazyRows):
         entry = self._entry(row)
         if self.columns.repeats > 1:
             entry["repeat"] = position % self.columns.repeats
-        text = json.dumps(entry)
+        text = _encode(entry)
         if self._redact(text) != text:  # rarely; the whole line is looked at quicker
-            text = json.dumps(redact_within(entry, self._redact))
+            text = _encode(redact_within(entry, self._redact))
         self._append(position, f"{text}\n".encode(), row)
 
     def put_line(self, position: int, line: bytes) -> None:

@@ -33,8 +33,11 @@ def plain(value: object) -> Any:
     if is_missing(value):
         return None
     if isinstance(value, Mapping):
-        items = ((str(key), plain(item)) for key, item in value.items())
-        return {key: item for key, item in items if item is not None}
+        return {
+            str(key): form
+            for key, item in value.items()
+            if (form := plain(item)) is not None
+        }
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if hasattr(value, "tolist"):  # numpy scalars and arrays

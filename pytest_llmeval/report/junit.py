@@ -49,15 +49,11 @@ def junit_properties(test: EvaluatedTest, run_id: str | None) -> list[tuple[str,
     named = list(_named(test))
     times: Counter[str] = Counter()
     properties: list[tuple[str, Any]] = []
-    for name, entry in named[:MOST_NAMES]:
+    for name, entries in named[:MOST_NAMES]:
         times[name] += 1
-        shown = (
-            f"llmeval.{name}#{times[name]}" if times[name] > 1 else f"llmeval.{name}"
-        )
+        suffix = f"#{times[name]}" if times[name] > 1 else ""
         properties += [
-            (f"{shown}.{key}", _builtin(entry[key]))
-            for key in FIELDS
-            if entry.get(key) is not None
+            (f"llmeval.{name}{suffix}.{key}", value) for key, value in entries
         ]
     if len(named) > MOST_NAMES:
         properties.append(("llmeval.left_out", len(named) - MOST_NAMES))
@@ -66,18 +62,26 @@ def junit_properties(test: EvaluatedTest, run_id: str | None) -> list[tuple[str,
     return properties
 
 
-def _named(test: EvaluatedTest) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _named(test: EvaluatedTest) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
     gated = set()
     for decision in test.decisions:
         name = _name(str(replace(decision.gate, where=None)))
         gated.add(name)
-        yield name, decision.to_dict()
+        yield name, _entries(decision.to_dict())
     for value in test.values:
         name = _name(value.name)
         if name not in gated:
-            yield name, asdict(value)
+            yield name, _entries(asdict(value))
     for metric, score in test.scores.items():
-        yield _name(metric), {"value": score}
+        yield _name(metric), [("value", score)]
+
+
+def _entries(numbers: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [
+        (field, _builtin(numbers[field]))
+        for field in FIELDS
+        if numbers.get(field) is not None
+    ]
 
 
 @lru_cache(1_000)

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_llmeval.config import Settings
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.errors import LLMEvalError
-from pytest_llmeval.report.markdown import markdown_report
-from pytest_llmeval.report.run import ReportedRun
-from pytest_llmeval.report.run import read_run
 from pytest_llmeval.text import safe
+
+
+if TYPE_CHECKING:
+    from pytest_llmeval.report.run import ReportedRun
 
 
 LONGEST_COMMENT = 65_536
@@ -45,6 +47,8 @@ def publish_markdown(
     """
 
     def is_written(write: Callable[..., None], path: Path) -> bool:
+        from pytest_llmeval.report.run import read_run
+
         try:
             with _naming(path):
                 write(read_run(settings.home, run_id), places, path)
@@ -73,6 +77,7 @@ def publish_html(
     if settings.html is None:
         return True
     from pytest_llmeval.report.html import write_page
+    from pytest_llmeval.report.run import read_run
 
     try:
         write_page(read_run(settings.home, run_id), settings.rootdir / settings.html)
@@ -92,12 +97,16 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _write_comment(run: ReportedRun, places: Mapping[str, str], path: Path) -> None:
+    from pytest_llmeval.report.markdown import markdown_report
+
     text = markdown_report(run, places, LONGEST_COMMENT)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_fitting(text, path), encoding="utf-8")
 
 
 def _append_summary(run: ReportedRun, places: Mapping[str, str], path: Path) -> None:
+    from pytest_llmeval.report.markdown import markdown_report
+
     with path.open("ab") as file:
         before = "\n\n" if file.tell() else ""
         room = LARGEST_SUMMARY - file.tell() - len(before)
