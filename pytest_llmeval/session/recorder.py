@@ -139,8 +139,8 @@ class RunRecorder:
 
     def _open_budget(self, run: RunStart) -> Budget | None:
         """Open the account that all processes of the run share."""
-        shared = self._settings.workers > 1
-        path = self._directory.path / "budget.db" if shared else None
+        # One worker too: another one takes its place when it crashes.
+        path = self._directory.budget if self._worker is not None else None
         return open_budget(self._settings, path, run.began)
 
     def evaluate(
