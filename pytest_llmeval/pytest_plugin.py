@@ -128,7 +128,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _side(config: pytest.Config, plugin: LLMEvalPlugin) -> object | None:
     """Return this process's side of what xdist workers and their controller say."""
-    if plugin.worker is None and not getattr(config.option, "tx", None):
+    if plugin.worker is None and not plugin.distributes:
         return None
     from pytest_llmeval import transport
 
@@ -153,13 +153,16 @@ class LLMEvalPlugin:
         self.signing_key: str | None = self._told.get(
             "key", config.stash.get(_signing_key, None)
         )
+        option = config.option
+        self.distributes = (  # as xdist itself decides it, whose options may be missing
+            getattr(option, "dist", "no") != "no" and bool(getattr(option, "tx", None))
+        )
         self.asked = any(
             self.given[f"--llmeval-{name}"] for name in ("deploy", "require", "gates")
         )
         self._began = (time.time(), time.monotonic())
         self._settings: Settings | None = None
         self._start: RunStart | None = None
-        option = config.option
         names = ("collectonly", "setuponly", "setupplan", "showfixtures")
         partial = partial_by(config)
         self._evidence = Evidence(
@@ -247,7 +250,7 @@ class LLMEvalPlugin:
             progress=screen.progress(),
             signing_key=self.signing_key,
             command=f"pytest {shlex.join(self._config.invocation_params.args)}",
-            distributes=bool(getattr(self._config.option, "tx", None)),
+            distributes=self.distributes,
         )
 
     def _open_outbox(self, settings: Settings, worker: str) -> None:
@@ -445,8 +448,7 @@ class LLMEvalPlugin:
 
     def _was_begun(self, status: int) -> bool:
         """Return whether a worker that never reported had begun to evaluate."""
-        distributes = getattr(self._config.option, "tx", None)
-        if not (self._evidence.lost or (distributes and status in (2, 3))):
+        if not (self._evidence.lost or (self.distributes and status in (2, 3))):
             return False
         return (self.settings().home / "runs" / self.start.id).exists()
 
