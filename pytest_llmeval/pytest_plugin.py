@@ -26,6 +26,7 @@ MARKER = (
     "a case that missed, and the gates decide over all cases; without, it fails as in "
     "any test."
 )
+INTERRUPTED = "the run was interrupted before its end"
 _signing_key = pytest.StashKey["str | None"]()
 try:
     importlib.metadata.version(CLASH)
@@ -365,16 +366,25 @@ class LLMEvalPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, Any]:
+        # Until it comes to its end: pytest.exit() may leave an exit status of 0.
+        self._evidence.stopped = INTERRUPTED
         try:
             result = yield
         except session.Failed:  # of -x: gates will miss the rows that are left
             self._decide_cases(session)
+            self._evidence.stopped = None
+            raise
+        except KeyboardInterrupt as stop:
+            if type(stop) is not KeyboardInterrupt:  # of -x under xdist, and of --sw
+                self._decide_cases(session)
+                self._evidence.stopped = str(stop)
             raise
         self._decide_cases(session)
+        self._evidence.stopped = None
         return result
 
     def _decide_cases(self, session: pytest.Session) -> None:
-        if self._run is None or self._recorder is None:
+        if self._run is None or self._recorder is None or not self._evidence.executed:
             return
         from pytest_llmeval.case_tests import report_gate
 
