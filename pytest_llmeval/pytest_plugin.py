@@ -450,9 +450,11 @@ class LLMEvalPlugin:
         status = int(session.exitstatus)
         evidence.exit_status = status
         if status in (2, 3) and evidence.stopped is None:
-            evidence.stopped = "the run was interrupted before its end"
-        self._recorder.close(interrupted=status == 2)
+            evidence.stopped = INTERRUPTED
+        self._recorder.close()
         if self._run is not None:
+            if status == 2 and evidence.stopped == INTERRUPTED:
+                self._run.say("", self._recorder.how_to_go_on)
             self._run.note_left(self._left)
             session.exitstatus = self._run.finish(status)
 

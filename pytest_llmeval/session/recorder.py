@@ -219,11 +219,14 @@ class RunRecorder:
         if self._progress is not None:
             self._progress(done, total, errors)
 
-    def _how_to_go_on(self) -> str:
-        done, total = self._reached
-        line = f"llmeval: interrupted after {done} of {total} rows"
+    @property
+    def how_to_go_on(self) -> str:
+        """What to tell the user after an interrupt."""
+        (done, total), line = self._reached, "llmeval: interrupted"
+        if done < total:
+            line += f" after {done} of {total} rows"
         if self._settings.cache == "on":
-            line += "; their replies are stored: the same command goes on from there"
+            line += "; the replies are stored: the same command goes on from there"
         return line
 
     @staticmethod
@@ -436,10 +439,8 @@ class RunRecorder:
             finally:
                 self._child_run_id = None
 
-    def close(self, *, interrupted: bool) -> None:
-        """Close the models; after an interrupt say how to go on."""
-        if interrupted and self._reached[0] < self._reached[1]:
-            self._keeper.say("", self._how_to_go_on())
+    def close(self) -> None:
+        """Close the models."""
         self._cases.stop()
         for _, model in self._models.values():
             model.close()

@@ -273,7 +273,7 @@ def test_worker_that_records_for_the_manifest_writes_nothing(tmp_path, manager):
     _, recorder = open_outbox(
         settings, manager, evidence=Evidence(), start=start, worker="gw0"
     )
-    recorder.close(interrupted=False)
+    recorder.close()
     assert list(tmp_path.iterdir()) == []
 
 
