@@ -26,6 +26,7 @@ MARKER = (
     "a case that missed, and the gates decide over all cases; without, it fails as in "
     "any test."
 )
+INTERRUPTED = "the run was interrupted before its end"
 _signing_key = pytest.StashKey["str | None"]()
 try:
     importlib.metadata.version(CLASH)
@@ -129,7 +130,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _side(config: pytest.Config, plugin: LLMEvalPlugin) -> object | None:
     """Return this process's side of what xdist workers and their controller say."""
-    if plugin.worker is None and not getattr(config.option, "tx", None):
+    if plugin.worker is None and not plugin.distributes:
         return None
     from pytest_llmeval import transport
 
@@ -154,13 +155,16 @@ class LLMEvalPlugin:
         self.signing_key: str | None = self._told.get(
             "key", config.stash.get(_signing_key, None)
         )
+        option = config.option
+        self.distributes = (  # as xdist itself decides it, whose options may be missing
+            getattr(option, "dist", "no") != "no" and bool(getattr(option, "tx", None))
+        )
         self.asked = any(
             self.given[f"--llmeval-{name}"] for name in ("deploy", "require", "gates")
         )
         self._began = (time.time(), time.monotonic())
         self._settings: Settings | None = None
         self._start: RunStart | None = None
-        option = config.option
         names = ("collectonly", "setuponly", "setupplan", "showfixtures")
         partial = partial_by(config)
         self._evidence = Evidence(
@@ -249,7 +253,7 @@ class LLMEvalPlugin:
             progress=screen.progress(),
             signing_key=self.signing_key,
             command=f"pytest {shlex.join(self._config.invocation_params.args)}",
-            distributes=bool(getattr(self._config.option, "tx", None)),
+            distributes=self.distributes,
         )
 
     def _open_outbox(self, settings: Settings, worker: str) -> None:
@@ -365,16 +369,25 @@ class LLMEvalPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, Any]:
+        # Until it comes to its end: pytest.exit() may leave an exit status of 0.
+        self._evidence.stopped = INTERRUPTED
         try:
             result = yield
         except session.Failed:  # of -x: gates will miss the rows that are left
             self._decide_cases(session)
+            self._evidence.stopped = None
+            raise
+        except KeyboardInterrupt as stop:
+            if type(stop) is not KeyboardInterrupt:  # of -x under xdist, and of --sw
+                self._decide_cases(session)
+                self._evidence.stopped = str(stop)
             raise
         self._decide_cases(session)
+        self._evidence.stopped = None
         return result
 
     def _decide_cases(self, session: pytest.Session) -> None:
-        if self._run is None or self._recorder is None:
+        if self._run is None or self._recorder is None or not self._evidence.executed:
             return
         from pytest_llmeval.case_tests import report_gate
 
@@ -440,16 +453,17 @@ class LLMEvalPlugin:
         status = int(session.exitstatus)
         evidence.exit_status = status
         if status in (2, 3) and evidence.stopped is None:
-            evidence.stopped = "the run was interrupted before its end"
-        self._recorder.close(interrupted=status == 2)
+            evidence.stopped = INTERRUPTED
+        self._recorder.close()
         if self._run is not None:
+            if status == 2 and evidence.stopped == INTERRUPTED:
+                self._run.say("", self._recorder.how_to_go_on)
             self._run.note_left(self._left)
             session.exitstatus = self._run.finish(status)
 
     def _was_begun(self, status: int) -> bool:
         """Return whether a worker that never reported had begun to evaluate."""
-        distributes = getattr(self._config.option, "tx", None)
-        if not (self._evidence.lost or (distributes and status in (2, 3))):
+        if not (self._evidence.lost or (self.distributes and status in (2, 3))):
             return False
         return (self.settings().home / "runs" / self.start.id).exists()
 

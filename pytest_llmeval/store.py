@@ -65,6 +65,7 @@ class RunDirectory:
         self.cases = self._workers / "cases"
         self.tracking = self.path / "tracking.json"
         self.tracking_lock = self.path / "tracking.lock"
+        self.budget = self.path / "budget.db"
         self.tracked = self.path / "tracked"
         """Is there when a test, of whatever process, has opened a tracked run."""
         self.services = self.path / "services"
@@ -153,11 +154,17 @@ class RunDirectory:
         """Return whether a worker has come to its very end."""
         return (self._workers / f"{worker}.left").exists()
 
-    def drop_predictions(self) -> None:
-        """Remove the predictions that were to serve this run alone."""
-        for path in self.path.glob("predictions.db*"):
-            path.unlink()
+    def drop_shared_files(self) -> None:
+        """Remove what served the processes of this run alone: predictions, budget."""
+        for name in ("predictions.db*", f"{self.budget.name}*"):
+            for path in self.path.glob(name):
+                path.unlink()
         shutil.rmtree(self.path / "claims", ignore_errors=True)
+
+    def drop_tracking_files(self) -> None:
+        """Remove what kept processes apart until the run was uploaded."""
+        for path in (self.tracked, self.tracking_lock):
+            path.unlink(missing_ok=True)
 
     def drop_worker_files(self) -> None:
         """Remove the workers' files, when their rows have been taken."""

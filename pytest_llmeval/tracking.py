@@ -270,20 +270,20 @@ def _upload(
     """Upload a run unless it is done; return its ``tracking.json`` as it is then."""
     with FileLock(directory.tracking_lock):
         document = _read(directory)
-        if document["status"] == "done":
-            return document
-        tracker = open_tracker(uri)
-        tracked_id = tracker.log_run(document, directory.results)
-        name_run(tracked_id)
-        tracker.log_verdict(tracked_id, document, directory.verdict)
-        done = {
-            **document,
-            "status": "done",
-            "tracking_uri": _public(uri),
-            "mlflow_run_id": tracked_id,
-        }
-        directory.write(directory.tracking, done)
-        return done
+        if document["status"] != "done":
+            tracker = open_tracker(uri)
+            tracked_id = tracker.log_run(document, directory.results)
+            name_run(tracked_id)
+            tracker.log_verdict(tracked_id, document, directory.verdict)
+            document = {
+                **document,
+                "status": "done",
+                "tracking_uri": _public(uri),
+                "mlflow_run_id": tracked_id,
+            }
+            directory.write(directory.tracking, document)
+        directory.drop_tracking_files()
+        return document
 
 
 def _sync(

@@ -45,6 +45,7 @@ from pytest_llmeval.records import to_builtins
 from pytest_llmeval.records import to_text
 from pytest_llmeval.results import Columns
 from pytest_llmeval.rows import RowLog
+from pytest_llmeval.session.gather import gather_rows
 from pytest_llmeval.store import RunDirectory
 from pytest_llmeval.store import replace_file
 from pytest_llmeval.text import redactor
@@ -341,16 +342,8 @@ class RunCases:
         started_at = min(one.started_at for one in told)
         cases = replace(told[0], metrics=metrics, started_at=started_at)
         log = cases.open_log(self._directory.path)
-        places = {example_id: at for at, example_id in enumerate(cases.dataset.ids)}
-        owners: dict[int, Path] = {}
-        for path in files:
-            with path.with_suffix(".jsonl").open("rb") as lines:
-                for line in lines:
-                    if not line.endswith(b"\n"):  # its worker died over it
-                        break
-                    at = places[json.loads(line)["id"]]
-                    if owners.setdefault(at, path) == path:  # not --dist each again
-                        log.put_line(at, line)
+        rows = [path.with_suffix(".jsonl") for path in files]
+        gather_rows(log, cases.dataset.ids, rows)
         return cases, _complete(cases, log)
 
     def note_answered(self, cases: CasesOf, log: RowLog) -> None:

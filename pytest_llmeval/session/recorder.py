@@ -144,8 +144,8 @@ class RunRecorder:
 
     def _open_budget(self, run: RunStart) -> Budget | None:
         """Open the account that all processes of the run share."""
-        shared = self._settings.workers > 1
-        path = self._directory.path / "budget.db" if shared else None
+        # One worker too: another one takes its place when it crashes.
+        path = self._directory.budget if self._worker is not None else None
         return open_budget(self._settings, path, run.began)
 
     def evaluate(
@@ -224,11 +224,14 @@ class RunRecorder:
         if self._progress is not None:
             self._progress(done, total, errors)
 
-    def _how_to_go_on(self) -> str:
-        done, total = self._reached
-        line = f"llmeval: interrupted after {done} of {total} rows"
+    @property
+    def how_to_go_on(self) -> str:
+        """What to tell the user after an interrupt."""
+        (done, total), line = self._reached, "llmeval: interrupted"
+        if done < total:
+            line += f" after {done} of {total} rows"
         if self._settings.cache == "on":
-            line += "; their replies are stored: the same command goes on from there"
+            line += "; the replies are stored: the same command goes on from there"
         return line
 
     @staticmethod
@@ -436,10 +439,8 @@ class RunRecorder:
             finally:
                 self._child_run_id = None
 
-    def close(self, *, interrupted: bool) -> None:
-        """Close the models; after an interrupt say how to go on."""
-        if interrupted and self._reached[0] < self._reached[1]:
-            self._keeper.say("", self._how_to_go_on())
+    def close(self) -> None:
+        """Close the models."""
         self._cases.stop()
         for _, model in self._models.values():
             model.close()

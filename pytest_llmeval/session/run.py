@@ -174,7 +174,7 @@ class Run:
             exit_status: pytest's own, when nothing can change it any more.
         """
         self._evidence.sort_decisions()
-        self._directory.drop_predictions()
+        self._directory.drop_shared_files()
         if self._settings.gates is not None:
             self._directory.remove()
             return self._finish_gates(exit_status)

@@ -112,6 +112,17 @@ def test_rows_gates_and_verdict_are_the_same_for_every_distribution(cases: Suite
     assert lines[1:] == lines[:1] * len(WORKERS)
 
 
+def test_cases_that_come_out_otherwise_in_another_worker_are_in_error(cases: Suite):
+    other = 'os.environ["PYTEST_XDIST_WORKER"] == "gw1" and llmeval_case.id == "r5"'
+    check = f"    import os\n\n    assert not ({other})\n    assert"
+    cases.write("evals/test_qa.py", GATED.replace("    assert", check))
+    assert cases.run("evals", "-n", "2", "--dist", "each").ret == 1
+    gates = cases.verdict["gates"]
+    assert {(gate["decision"], gate["errors"]) for gate in gates} == {("error", 1)}
+    message = "r5 (test: its test came out otherwise in gw1 than in gw0)"
+    assert message in gates[0]["text"]
+
+
 def test_slice_counts_a_row_that_a_lost_worker_did_not_finish(cases: Suite) -> None:
     rows = [{**row, "topic": "ab"[at % 2]} for at, row in enumerate(ROWS)]
     cases.write_rows("evals/data.jsonl", rows)

@@ -175,6 +175,7 @@ def test_interrupted_cases_go_on_where_they_were(asked, model_server, options):
     model_server.call_at(12, interrupt)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 2, output
+    assert "llmeval: interrupted; the replies are stored: the same command" in output
     assert "verdict: incomplete (INCOMPLETE: the run was interrupted" in output
     assert len(model_server.requests) < 40
     assert asked.run(*options).ret == 0
@@ -192,6 +193,18 @@ def test_budget_that_is_spent_leaves_the_run_incomplete(asked, model_server, opt
     assert len(model_server.requests) == 10
     assert asked.run("evals", *options).ret == 0
     assert (len(model_server.requests), model_server.repeated) == (40, 0)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_worker_in_the_place_of_a_crashed_one_has_no_budget_of_its_own(
+    asked, model_server, workers
+):
+    asked.write("evals/test_qa.py", DYING)
+    options = ("-n", workers, "--llmeval-concurrency", "2")
+    assert asked.run("evals", *options, "--llmeval-max-requests", "20").ret == 1
+    assert 12 < len(model_server.requests) <= 20
+    left = sorted(path.name for path in asked.run_directory.iterdir())
+    assert left == ["results.jsonl", "verdict.json"]
 
 
 def test_cache_off_leaves_no_predictions_and_cache_only_asks_for_none(

@@ -203,7 +203,7 @@ def test_an_interrupt_says_how_to_go_on_and_the_next_run_does(large, model_serve
     output, _ = process.communicate(timeout=60)
 
     assert process.returncode == 2
-    assert "of 400 rows; their replies are stored: the same command goes on" in output
+    assert "of 400 rows; the replies are stored: the same command goes on" in output
     assert large.run("evals", *STOP[2:]).ret == 0
     assert model_server.repeated <= CONCURRENCY
 

@@ -97,7 +97,7 @@ def check_interrupted(suite, output, status, seconds):
     assert seconds < 8.0
     said = re.search(r"llmeval: interrupted after (\d+) of 40 rows; (.*)", output)
     assert 0 <= int(said[1]) < 40
-    assert said[2] == ("their replies are stored: the same command goes on from there")
+    assert said[2] == "the replies are stored: the same command goes on from there"
     assert "session.py" not in output
     verdict = suite.verdict
     assert (verdict["status"], verdict["reason"]) == ("incomplete", "INCOMPLETE")

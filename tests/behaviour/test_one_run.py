@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import xml.etree.ElementTree as ET
 
 import mlflow
 import pytest
@@ -79,6 +80,42 @@ class TestGrouped:
 def test_no_evaluation():
     pass
 """,
+    "evals/test_d.py": """\
+import pytest
+
+from pytest_llmeval import Gate
+from pytest_llmeval import assert_metric
+
+GATES = [Gate("pass_rate", ">=", 0.7), Gate("token_f1", ">=", 0.5)]
+
+
+@pytest.mark.llmeval_cases("data.jsonl", gates=GATES, name="right")
+def test_right(llmeval_case):
+    llmeval_case.record("tone", len(llmeval_case.input) / 10)
+    assert llmeval_case.score("exact_match") == 1
+
+
+def test_between(evaluate):
+    results = evaluate(data="data.jsonl", metrics=["exact_match"])
+    assert_metric(results, "exact_match", ">=", 0.6)
+
+
+@pytest.mark.xdist_group("together")
+@pytest.mark.llmeval_cases("data.jsonl", gates=GATES[:1], name="again")
+def test_again(llmeval_case):
+    assert llmeval_case.input
+
+
+@pytest.mark.llmeval_cases("other.jsonl", limit=9, gates=GATES[:1], name="others")
+class TestOthers:
+    def test_other(self, llmeval_case):
+        assert llmeval_case.score("rouge1") >= 0
+
+
+@pytest.mark.llmeval_cases("other.jsonl", name="plain")
+def test_plain(llmeval_case):
+    assert llmeval_case.prediction
+""",
 }
 OPENED = """\
 import time
@@ -119,7 +156,7 @@ MODES = [
         ("-n", "2", "--dist", dist)
         for dist in ("each", "loadscope", "loadfile", "loadgroup", "worksteal")
     ),
-    ("--tx", "2*popen", "--dist", "no"),
+    ("--tx", "2*popen"),
     ("--tx", "popen//id=one", "--tx", "popen//id=two", "--dist", "load"),
 ]
 OF_TIME = ("started_at", "duration_s", "usage", "rows_span", "rows_digest")
@@ -150,8 +187,20 @@ def outcome(suite):
         for row in suite.rows
     ]
     files = {path.name for path in suite.run_directory.rglob("*")}
-    files = {name for name in files if not name.endswith(".lock")}
     return {key: verdict[key] for key in kept}, evaluations, rows, files
+
+
+def properties(suite):
+    """What stands in junit of each test."""
+    cases = ET.parse(suite.path / "j.xml").iter("testcase")
+    return {
+        f"{case.get('classname')}.{case.get('name')}".removesuffix("@together"): {
+            one.get("name"): one.get("value")
+            for one in case.iter("property")
+            if one.get("name") != "llmeval.run_id"
+        }
+        for case in cases
+    }
 
 
 def tracked(suite):
@@ -193,9 +242,9 @@ def suite(tmp_path_factory):
 def run(suite, *mode):
     # Stored replies would be named with their age.
     shutil.rmtree(suite.path / ".llmeval", ignore_errors=True)
-    options = ("--llmeval-tracking", "auto", "--llmeval-require")
+    options = ("--llmeval-tracking", "auto", "--llmeval-require", "--junitxml=j.xml")
     result = suite.run("evals", *options, *mode)
-    return result, outcome(suite), tracked(suite)
+    return result, (*outcome(suite), properties(suite)), tracked(suite)
 
 
 @pytest.fixture(scope="module")
@@ -203,13 +252,19 @@ def alone(suite):
     """What the suite comes to without xdist."""
     result, found, children = run(suite, "-p", "no:xdist")
     assert result.ret == 0
-    verdict, evaluations, rows, files = found
+    verdict, evaluations, rows, files, shown = found
     assert (verdict["status"], verdict["reason"]) == ("pass", "OK")
-    assert len(verdict["gates"]) == 9
-    assert [entry["number"] for entry in evaluations] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert len(rows) == 40 * 4 + 2 * 80 + 2 * 25
+    assert len(verdict["gates"]) == 9 + 1 + 4
+    assert [entry["number"] for entry in evaluations] == list(range(1, 14))
+    names = [entry["name"] for entry in evaluations[9:]]
+    assert names == ["right", "again", "others", "plain"]
+    assert len(rows) == 40 * 5 + 2 * 80 + 2 * 25 + 40 + 40 + 9 + 25
     assert files == {"results.jsonl", "verdict.json", "tracking.json"}
-    assert len(children) == 8
+    assert len(children) == 13
+    assert len(shown) == 8 + 1 + 40 + 40 + 9 + 25 + 4
+    assert shown["evals.test_d.test_right[r3]"]["llmeval.tone.value"] == "0.6"
+    gate = shown["evals.test_d.test_right.gate[pass_rate]"]
+    assert gate["llmeval.pass_rate.value"] == "0.9"
     return found, children
 
 
@@ -220,7 +275,7 @@ def test_any_processes_come_to_the_same(suite, alone, mode):
     for ours, theirs in zip(found, alone[0], strict=True):
         assert ours == theirs
     assert children == alone[1]
-    shown = [line for line in result.outlines if " at 95 %" in line]
+    shown = [line for line in result.outlines if " to " in line and " at 95 %" in line]
     tests = [line.partition(" ")[0] for line in shown]
     expected = [gate["test"].rpartition("/")[2] for gate in found[0]["gates"]]
     assert tests == expected, "the table is in the order of the tests, too"
@@ -255,3 +310,5 @@ def test_two_workers_that_open_mlflow_runs_at_once_share_one_parent(tmp_path):
         "evals/test_b.py::test_opened",
     ]
     assert [child[3]["mine"] for child in children] == [7, 7]
+    left = {path.name for path in two.run_directory.iterdir()}
+    assert left == {"results.jsonl", "verdict.json", "tracking.json"}

@@ -149,6 +149,7 @@ def test_controller_that_ends_leaves_incomplete_and_the_same_command_completes(
     assert reason(suite) == ("incomplete", "INCOMPLETE")
     if number == signal.SIGINT:  # what is killed tidies nothing up
         assert "verdict: incomplete (INCOMPLETE: " in output
+        assert "interrupted; the replies are stored: the same command" in output
         assert not list(suite.run_directory.rglob("gw*"))
 
     assert suite.run(*options).ret == 0

@@ -267,14 +267,18 @@ def test_outbox_loses_nothing_that_is_added_while_it_is_emptied():
     assert [entry["status"] for part in taken for entry in part] == ["pass", "fail"]
 
 
-def test_worker_that_records_for_the_manifest_writes_nothing(tmp_path, manager):
+def test_worker_that_records_for_the_manifest_leaves_nothing_in_the_run(
+    tmp_path, manager
+):
     settings = Settings(rootdir=tmp_path, gates="update", tracking="off", workers=2)
     start = RunStart(id="1", at=0.0, began=0.0)
     _, recorder = open_outbox(
         settings, manager, evidence=Evidence(), start=start, worker="gw0"
     )
-    recorder.close(interrupted=False)
-    assert list((tmp_path / ".llmeval" / "runs" / "1").iterdir()) == []
+    recorder.close()
+    home = tmp_path / ".llmeval"
+    assert sorted(path.name for path in home.iterdir()) == [".gitignore", "runs"]
+    assert list((home / "runs/1").iterdir()) == []
 
 
 def report(evidence, test, outcome="passed", worker="gw0", **more):
