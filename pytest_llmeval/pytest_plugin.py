@@ -167,7 +167,7 @@ class LLMEvalPlugin:
         self._start: RunStart | None = None
         names = ("collectonly", "setuponly", "setupplan", "showfixtures")
         partial = partial_by(config)
-        self._evidence = Evidence(
+        self.evidence = Evidence(
             executed=not any(getattr(option, name, False) for name in names),
             grouped=getattr(option, "dist", "") == "loadgroup"
             or getattr(option, "loadgroup", False),  # in a worker
@@ -176,9 +176,9 @@ class LLMEvalPlugin:
         )
         self._recorder: RunRecorder | None = None
         self._run: Run | None = None
-        self._outbox: Outbox | None = None
+        self.outbox: Outbox | None = None
         self._cases: CaseTests | None = None
-        self._left: list[str] = []
+        self.left: list[str] = []
         self._session: pytest.Session | None = None
         self._finished = False
 
@@ -226,7 +226,7 @@ class LLMEvalPlugin:
     def open_recorder(self) -> RunRecorder:
         """Return the recorder; the first call makes this an evaluation run."""
         if self._recorder is None:
-            settings, evidence = self.settings(), self._evidence
+            settings, evidence = self.settings(), self.evidence
             evidence.reruns_allowed = settings.reruns == "allow"
             if evidence.selection is None:
                 evidence.selection = narrowed_by(
@@ -247,7 +247,7 @@ class LLMEvalPlugin:
         self._run, self._recorder = open_run(
             settings,
             self._config.pluginmanager,
-            evidence=self._evidence,
+            evidence=self.evidence,
             start=self.start,
             say=screen.say,
             progress=screen.progress(),
@@ -259,53 +259,17 @@ class LLMEvalPlugin:
     def _open_outbox(self, settings: Settings, worker: str) -> None:
         from pytest_llmeval.session import open_outbox
 
-        self._outbox, self._recorder = open_outbox(
+        self.outbox, self._recorder = open_outbox(
             settings,
             self._config.pluginmanager,
-            evidence=self._evidence,
+            evidence=self.evidence,
             start=self.start,
             worker=worker,
             signing_key=self.signing_key,
         )
 
-    # What the two sides of `transport` ask of this process:
-
-    def take_news(self) -> dict[str, Any]:
-        """Return what a worker has to tell of the test that it runs."""
-        news: dict[str, Any] = self._outbox.take() if self._outbox is not None else {}
-        tries = self._evidence.tries.get(self._evidence.current or "", 1)
-        return {**news, "tries": tries} if tries > 1 else news
-
-    def take_last_news(self) -> dict[str, Any]:
-        """Return what a worker has to tell at its end."""
-        news = self.take_news()
-        took_part = self._recorder is not None
-        selection = self._evidence.selection
-        return {**news, "took_part": took_part, "selection": selection}
-
-    def collected(self, tests: list[str]) -> None:
-        """Note which tests a worker has collected."""
-        self._evidence.collect(tests)
-
-    def receive(self, worker: str, test: str, news: dict[str, Any]) -> None:
-        """Take over what a worker tells of a test."""
-        self._evidence.retried(test, news.pop("tries", 1), worker)
-        if news:
-            self._open_kept_run().receive(worker, news)
-
-    def receive_last(self, worker: str, news: dict[str, Any]) -> None:
-        """Take over what a worker tells at its end."""
-        selection = news.pop("selection")
-        self._evidence.selection = self._evidence.selection or selection
-        if news.pop("took_part"):
-            self._left.append(worker)
-            self._open_kept_run().receive(worker, news)
-
-    def lose(self, worker: str) -> None:
-        """Note that a worker has ended before its time."""
-        self._evidence.lost.append(worker)
-
-    def _open_kept_run(self) -> Run:
+    def open_run(self) -> Run:
+        """Return the run, in the process that keeps it."""
         self.open_recorder()
         assert self._run is not None  # noqa: S101  # for the type checker
         return self._run
@@ -332,21 +296,21 @@ class LLMEvalPlugin:
             self._cases.parametrize(metafunc, marker, self.settings())
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self._evidence.collected = [item.nodeid for item in session.items]
+        self.evidence.collected = [item.nodeid for item in session.items]
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        if items and self._evidence.selection is None:
-            self._evidence.selection = f"{len(items)} tests were deselected"
+        if items and self.evidence.selection is None:
+            self.evidence.selection = f"{len(items)} tests were deselected"
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self._evidence.collection_errors.append(report.nodeid)
+            self.evidence.collection_errors.append(report.nodeid)
         elif report.skipped:
-            self._evidence.collection_skips.append(report.nodeid)
+            self.evidence.collection_skips.append(report.nodeid)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        self._evidence.started(item.nodeid)
+        self.evidence.started(item.nodeid)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -370,24 +334,24 @@ class LLMEvalPlugin:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, Any]:
         # Until it comes to its end: pytest.exit() may leave an exit status of 0.
-        self._evidence.stopped = INTERRUPTED
+        self.evidence.stopped = INTERRUPTED
         try:
             result = yield
         except session.Failed:  # of -x: gates will miss the rows that are left
             self._decide_cases(session)
-            self._evidence.stopped = None
+            self.evidence.stopped = None
             raise
         except KeyboardInterrupt as stop:
             if type(stop) is not KeyboardInterrupt:  # of -x under xdist, and of --sw
                 self._decide_cases(session)
-                self._evidence.stopped = str(stop)
+                self.evidence.stopped = str(stop)
             raise
         self._decide_cases(session)
-        self._evidence.stopped = None
+        self.evidence.stopped = None
         return result
 
     def _decide_cases(self, session: pytest.Session) -> None:
-        if self._run is None or self._recorder is None or not self._evidence.executed:
+        if self._run is None or self._recorder is None or not self.evidence.executed:
             return
         from pytest_llmeval.case_tests import report_gate
 
@@ -408,7 +372,7 @@ class LLMEvalPlugin:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         node = getattr(report, "node", None)
-        self._evidence.reported(
+        self.evidence.reported(
             report.nodeid,
             report.when,
             "missed" if getattr(report, "llmeval_missed", False) else report.outcome,
@@ -425,7 +389,7 @@ class LLMEvalPlugin:
         from pytest_llmeval.screen import show_missed
 
         show_missed(terminalreporter)
-        show_gates(terminalreporter, self._evidence)
+        show_gates(terminalreporter, self.evidence)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self) -> Generator[None]:
@@ -441,7 +405,7 @@ class LLMEvalPlugin:
             self._stop_services()
         if self._session is None:
             return
-        session, evidence = self._session, self._evidence
+        session, evidence = self._session, self.evidence
         if self._recorder is None and self._was_begun(session.exitstatus):
             self.open_recorder()
         if self._recorder is None:
@@ -458,12 +422,12 @@ class LLMEvalPlugin:
         if self._run is not None:
             if status == 2 and evidence.stopped == INTERRUPTED:
                 self._run.say("", self._recorder.how_to_go_on)
-            self._run.note_left(self._left)
+            self._run.note_left(self.left)
             session.exitstatus = self._run.finish(status)
 
     def _was_begun(self, status: int) -> bool:
         """Return whether a worker that never reported had begun to evaluate."""
-        if not (self._evidence.lost or (self.distributes and status in (2, 3))):
+        if not (self.evidence.lost or (self.distributes and status in (2, 3))):
             return False
         return (self.settings().home / "runs" / self.start.id).exists()
 

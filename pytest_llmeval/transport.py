@@ -39,7 +39,7 @@ class WorkerSide:
         """Put the news on a report that xdist is about to send."""
         # Not when it is made: a plugin that tries tests again may drop it. With every
         # phase, because the controller of -x does not wait for the last one.
-        news = self._plugin.take_news()
+        news = self._take_news()
         if news:
             setattr(report, ATTRIBUTE, to_text(news))
 
@@ -62,7 +62,20 @@ class WorkerSide:
     def pytest_sessionfinish(self) -> None:
         """Leave the rest of the news for xdist to send."""
         output: dict[str, Any] = self._config.workeroutput  # type: ignore[attr-defined]
-        output[ATTRIBUTE] = to_text(self._plugin.take_last_news())
+        output[ATTRIBUTE] = to_text(
+            {
+                **self._take_news(),
+                "took_part": self._plugin.outbox is not None,
+                "selection": self._plugin.evidence.selection,
+            }
+        )
+
+    def _take_news(self) -> dict[str, Any]:
+        """Return what there is to tell of the test that runs."""
+        outbox, evidence = self._plugin.outbox, self._plugin.evidence
+        news: dict[str, Any] = outbox.take() if outbox is not None else {}
+        tries = evidence.tries.get(evidence.current or "", 1)
+        return {**news, "tries": tries} if tries > 1 else news
 
 
 class ControllerSide:
@@ -81,7 +94,7 @@ class ControllerSide:
 
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         """Note the tests: the controller collects none itself."""
-        self._plugin.collected(ids)
+        self._plugin.evidence.collect(ids)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -91,9 +104,16 @@ class ControllerSide:
         if error == "keyboard-interrupt":  # of a worker that has said that it is down
             return
         if error is not None or news is None:
-            self._plugin.lose(node.gateway.id)
+            self._plugin.evidence.lost.append(node.gateway.id)
         else:
-            self._plugin.receive_last(node.gateway.id, json.loads(news))
+            self._receive_last(node.gateway.id, json.loads(news))
+
+    def _receive_last(self, worker: str, news: dict[str, Any]) -> None:
+        evidence, selection = self._plugin.evidence, news.pop("selection")
+        evidence.selection = evidence.selection or selection
+        if news.pop("took_part"):
+            self._plugin.left.append(worker)
+            self._plugin.open_run().receive(worker, news)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -101,7 +121,12 @@ class ControllerSide:
         news = report.__dict__.pop(ATTRIBUTE, None)
         node = getattr(report, "node", None)
         if news is not None and node is not None:
-            self._plugin.receive(node.gateway.id, report.nodeid, json.loads(news))
+            self._receive(node.gateway.id, report.nodeid, json.loads(news))
+
+    def _receive(self, worker: str, test: str, news: dict[str, Any]) -> None:
+        self._plugin.evidence.retried(test, news.pop("tries", 1), worker)
+        if news:
+            self._plugin.open_run().receive(worker, news)
 
 
 def _is_sendable(value: object) -> bool:
