@@ -26,6 +26,7 @@ from pytest_llmeval.report.excerpt import read_excerpt
 from pytest_llmeval.report.gates import GateTable
 from pytest_llmeval.report.gates import gate_table
 from pytest_llmeval.report.gates import subject
+from pytest_llmeval.report.gates import undecided_list
 from pytest_llmeval.report.gfm import fenced
 from pytest_llmeval.report.gfm import folded
 from pytest_llmeval.report.gfm import inert
@@ -95,6 +96,7 @@ def markdown_report(
     parts = _Parts(
         head=[*_head(run.verdict)],
         gates=gate_table(run),
+        undecided=undecided_list(run.verdict),
         sections=[*_sections(run.verdict, read_excerpt(run))],
         closing=_list(_closing(run)),
         evaluations=_evaluations(run.verdict["evaluations"]),
@@ -123,6 +125,7 @@ class _Parts(NamedTuple):
 
     head: list[str]
     gates: GateTable
+    undecided: str
     sections: list[_Section]
     closing: str
     evaluations: str
@@ -134,6 +137,7 @@ class _Parts(NamedTuple):
         blocks = [
             *self.head,
             self.gates.cut(extent.gates),
+            self.undecided,
             *chain(*(section.show(extent.rows) for section in sections)),
             self.closing,
             self.evaluations if extent.details else "",

@@ -22,7 +22,7 @@ from pytest_llmeval.text import one_line
 from pytest_llmeval.verdict import SCHEMA
 
 
-NEEDED = ("run_id", "status", "reason", "detail", "gates", "evaluations")
+NEEDED = ("run_id", "status", "reason", "detail", "gates", "undecided", "evaluations")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

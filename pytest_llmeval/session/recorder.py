@@ -416,11 +416,9 @@ class RunRecorder:
         )
 
     def _leave_undecided(self, cases: CasesOf) -> None:
-        for gate in cases.gates:
-            self._evidence.undecided.append(
-                f"{cases.test} {gate}: {len(cases.dataset.ids)} of {cases.of} cases "
-                "were selected"
-            )
+        cause = f"{len(cases.dataset.ids)} of {cases.of} cases were selected"
+        undecided = [(cases.test, str(gate), cause) for gate in cases.gates]
+        self._evidence.undecided += undecided
 
     @contextmanager
     def tracked_child(self, name: str) -> Iterator[Any]:

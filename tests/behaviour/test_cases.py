@@ -66,10 +66,21 @@ def test_gate_that_fails_is_a_failed_test_of_its_own(cases):
 def test_part_of_the_cases_decides_no_gate(cases):
     cases.write("evals/test_qa.py", GATED)
     assert cases.llmeval("gates", "update").ret == 0
-    result = cases.run("evals", "-k", "r3 or r4")
-    assert result.ret == 0
-    result.stdout.fnmatch_lines(["not decided: *pass_rate: 12 of 40 cases*"])
-    assert cases.verdict["reason"] == "NO_GATES"
+    files = ("--llmeval-markdown", "run.md", "--llmeval-html", "run.html")
+    for workers in ("0", "2"):
+        result = cases.run("evals", "-k", "r3 or r4", "-n", workers, *files)
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(["not decided: *pass_rate: 12 of 40 cases*"])
+        assert cases.verdict["reason"] == "NO_GATES"
+        assert cases.verdict["undecided"][2] == {
+            "test": "evals/test_qa.py::test_word",
+            "gate": "tone",
+            "cause": "12 of 40 cases were selected",
+        }
+        markdown = (cases.path / "run.md").read_text()
+        assert "\n- not decided: `test_qa.py::test_word` tone: 12 of 40 " in markdown
+        page = (cases.path / "run.html").read_text()
+        assert "<li>tone: 12 of 40 cases were selected<" in page
     assert cases.run("evals", "-k", "r3 or r4", "--llmeval-require").ret == 1
     assert cases.verdict["reason"] == "NO_GATES"
     assert cases.run("evals", "--llmeval-require").ret == 0
