@@ -20,6 +20,14 @@ def test_change(evaluate):
     results = evaluate(data="data.jsonl", metrics=["exact_match"])
     assert_no_regression(results, {baseline!r}, "exact_match", max_drop=0.2)
 """
+REPEATED = """\
+from pytest_llmeval import assert_metric
+
+
+def test_each_time(evaluate):
+    results = evaluate(data="data.jsonl", metrics=["exact_match"], repeats=2)
+    assert_metric(results, "exact_match/pass^2", ">=", 0.99)
+"""
 HTML = ("evals", "--llmeval-html", "report.html")
 
 
@@ -65,6 +73,13 @@ def test_page_is_written_for_a_run_that_fails(suite: Suite) -> None:
     text = page(suite, "reports/run.html")
     assert "Verdict: fail" in text
     assert "exact_match 0.000 (95 % upper bound 0.072, n=40) is below 0.900" in text
+
+
+def test_gate_on_repeats_leads_to_the_rows_of_its_metric(suite: Suite) -> None:
+    suite.write("evals/test_qa.py", REPEATED)
+    assert suite.run(*HTML).ret == 1
+    button = 'data-evaluation="0" data-metric="exact_match" data-sort="score"'
+    assert button in page(suite)
 
 
 def test_page_that_cannot_be_written_fails_the_run_and_says_why(suite: Suite) -> None:

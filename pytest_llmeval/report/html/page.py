@@ -73,7 +73,7 @@ def render_page(run: ReportedRun) -> str:
         verdict=run.verdict,
         deployment=run.deployment,
         facts=run_facts(run),
-        gates=[gate_view(gate, evaluations) for gate in run.verdict["gates"]],
+        gates=[gate_view(gate, run.verdict) for gate in run.verdict["gates"]],
         evaluations=views,
         baseline=baseline_facts(run),
         made_at=time.strftime("%Y-%m-%d %H:%M:%S %Z"),
