@@ -114,7 +114,8 @@ def test_exception_is_an_error_also_where_gates_decide(cases):
     assert result.ret == 1
     verdict = cases.verdict
     assert verdict["reason"] == "ROWS_MISSING"
-    assert "r5 (test: ZeroDivisionError" in verdict["gates"][0]["text"]
+    text = verdict["gates"][0]["text"]
+    assert "r5 (test: ZeroDivisionError: division by zero). Mend their tests" in text
 
 
 def test_score_that_a_case_did_not_record_is_missed_by_its_gate(cases):
