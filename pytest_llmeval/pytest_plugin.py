@@ -408,7 +408,7 @@ class LLMEvalPlugin:
         from pytest_llmeval.screen import show_gates
         from pytest_llmeval.screen import show_missed
 
-        show_missed(terminalreporter)
+        show_missed(terminalreporter, self._evidence)
         show_gates(terminalreporter, self._evidence)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

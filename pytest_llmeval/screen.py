@@ -62,9 +62,10 @@ class Screen:
             yield self._plugins.get_plugin("terminalreporter")
 
 
-def show_missed(reporter: pytest.TerminalReporter) -> None:
-    """Name the cases that missed, the first ones."""
-    missed = reporter.stats.get("missed", [])
+def show_missed(reporter: pytest.TerminalReporter, evidence: Evidence) -> None:
+    """Name the cases that missed, the first ones in the order of the tests."""
+    reports = reporter.stats.get("missed", [])
+    missed = sorted(reports, key=lambda report: evidence.in_order(report.nodeid))
     if not missed:
         return
     reporter.write_sep("=", "llmeval cases that missed")

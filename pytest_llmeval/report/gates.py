@@ -60,7 +60,9 @@ def undecided_list(verdict: Mapping[str, Any]) -> str:
         for gate in gates[:MOST_UNDECIDED]
     ]
     if more := len(gates[MOST_UNDECIDED:]):
-        lines.append(f"- not decided: {more:,} more gates, which the verdict file names")
+        lines.append(
+            f"- not decided: {more:,} more gates, which the verdict file names"
+        )
     return "\n".join(lines)
 
 
