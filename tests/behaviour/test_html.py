@@ -115,6 +115,22 @@ def test_command_writes_the_page_of_a_run_that_is_over(suite: Suite) -> None:
     assert ("Run", suite.run_directory.name) in facts(page(suite, "last.html"))
 
 
+def test_command_writes_markdown_in_place_of_the_page_or_beside_it(suite) -> None:
+    suite.run("evals", "--llmeval-markdown", "run.md")
+    done = suite.llmeval("report", "last", "--markdown", "new/late.md")
+    assert done.outlines == ["wrote new/late.md"]
+    late = (suite.path / "new/late.md").read_text(encoding="utf-8")
+    assert late == page(suite, "run.md")
+    assert not (suite.run_directory / "report.html").exists()
+
+    both = ("--markdown", "late.md", "--html", "late.html")
+    done = suite.llmeval("report", "last", *both)
+    assert done.outlines == ["wrote late.md", "wrote late.html"]
+    done = suite.llmeval("report", "last", "--markdown", "late.md/no.md")
+    assert done.ret == 1
+    done.stderr.fnmatch_lines(["llmeval: cannot write late.md/no.md: *"])
+
+
 def test_run_stands_beside_the_run_its_gates_compared_with(suite: Suite) -> None:
     suite.run()
     first = suite.run_directory.name
