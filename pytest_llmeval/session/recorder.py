@@ -341,6 +341,7 @@ class RunRecorder:
         except LLMEvalError as error:
             self._note_error(self._evidence.current, error)
             raise
+        self._evaluated(self._evidence.current).scores = case.scores
         if prediction.error is not None:
             kind, message = prediction.error.kind, prediction.error.message
             raise ModelError(f"row {case.id!r} has no prediction: {kind}: {message}")
@@ -353,8 +354,7 @@ class RunRecorder:
 
     def close_case(self) -> None:
         """Keep the row of the case whose test is over."""
-        case = self._cases.close()
-        self._evaluated(self._evidence.current).scores = case.scores
+        self._cases.close()
 
     def decide_cases(self) -> Iterator[CaseGate]:
         """Decide the gates of markers over the cases of all processes, once.
