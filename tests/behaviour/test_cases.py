@@ -41,8 +41,8 @@ def test_with_gates_a_failing_assert_is_missed_and_the_gates_decide(cases):
     skipped = named["test_word[r3]"].find("skipped")
     assert skipped is not None
     assert "assert 0.0 == 1" in skipped.get("message", "")
-    gate = named["gate[pass_rate]"]
-    assert gate.get("classname") == "evals.test_qa.test_word"
+    gate = named["test_word::gate[pass_rate]"]
+    assert gate.get("classname") == "evals.test_qa"
     values = {one.get("name"): one.get("value") for one in gate.iter("property")}
     assert values["llmeval.pass_rate.value"] == "0.95"
     assert values["llmeval.pass_rate.decision"] == "pass"

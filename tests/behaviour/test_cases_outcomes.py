@@ -101,7 +101,7 @@ def test_only_an_assert_of_the_test_itself_is_a_case_that_missed(
     assert cases.verdict["status"] == "fail"
     suite = ET.parse(cases.path / "junit.xml").getroot()[0]
     failed = {one.get("name") for one in suite if one.find("failure") is not None}
-    assert failed == {"test_word[r2]", "test_word[r5]", "gate[pass_rate]"}
+    assert failed == {"test_word[r2]", "test_word[r5]", "test_word::gate[pass_rate]"}
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
