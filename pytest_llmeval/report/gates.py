@@ -51,9 +51,9 @@ def gate_table(run: ReportedRun) -> GateTable:
     return GateTable([*heading, "decision"], lines)
 
 
-def undecided_list(verdict: Mapping[str, Any]) -> str:
+def undecided_list(run: ReportedRun) -> str:
     """Return which gates were not decided, and why: the first ones, a line for each."""
-    gates = verdict["undecided"]
+    gates = run.undecided
     lines = [
         f"- not decided: {inert(short_name(gate['test']), 80)} "
         f"{inert(gate['gate'], 80)}: {inert(gate['cause'])}"

@@ -102,7 +102,7 @@ def markdown_report(
     parts = _Parts(
         head=[*_head(run.verdict)],
         gates=gate_table(run),
-        undecided=undecided_list(run.verdict),
+        undecided=undecided_list(run),
         sections=[*_sections(run.verdict, read_excerpt(run))],
         closing=_list(_closing(run)),
         evaluations=_evaluations(run.verdict["evaluations"]),

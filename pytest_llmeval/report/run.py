@@ -22,7 +22,7 @@ from pytest_llmeval.text import one_line
 from pytest_llmeval.verdict import SCHEMA
 
 
-NEEDED = ("run_id", "status", "reason", "detail", "gates", "undecided", "evaluations")
+NEEDED = ("run_id", "status", "reason", "detail", "gates", "evaluations")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,12 @@ class ReportedRun:
     """The content of ``deployment.json``, when a deployment was asked for."""
     baseline: ReportedRun | None = None
     """The run that this one is shown beside."""
+
+    @property
+    def undecided(self) -> Sequence[Mapping[str, Any]]:
+        """The gates that were not decided; verdicts of the first versions lack them."""
+        found: Sequence[Mapping[str, Any]] = self.verdict.get("undecided", ())
+        return found
 
     def rows(self, evaluation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield the rows of one of the verdict's evaluations, as their file has them.

@@ -131,6 +131,16 @@ def test_command_writes_markdown_in_place_of_the_page_or_beside_it(suite) -> Non
     done.stderr.fnmatch_lines(["llmeval: cannot write late.md/no.md: *"])
 
 
+def test_run_from_before_undecided_gates_were_listed_is_reported(suite: Suite) -> None:
+    suite.run()
+    verdict = suite.verdict
+    del verdict["undecided"]
+    suite.write(f".llmeval/runs/{verdict['run_id']}/verdict.json", json.dumps(verdict))
+    both = ("--markdown", "run.md", "--html", "run.html")
+    assert suite.llmeval("report", "last", *both).ret == 0
+    assert "ot decided" not in page(suite, "run.md") + page(suite, "run.html")
+
+
 def test_run_stands_beside_the_run_its_gates_compared_with(suite: Suite) -> None:
     suite.run()
     first = suite.run_directory.name

@@ -74,6 +74,7 @@ def render_page(run: ReportedRun) -> str:
         deployment=run.deployment,
         facts=run_facts(run),
         gates=[gate_view(gate, run.verdict) for gate in run.verdict["gates"]],
+        undecided=run.undecided,
         evaluations=views,
         baseline=baseline_facts(run),
         made_at=time.strftime("%Y-%m-%d %H:%M:%S %Z"),
