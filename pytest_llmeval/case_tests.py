@@ -5,10 +5,12 @@ Apart from `cases`, which knows no pytest.
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from _pytest.junitxml import xml_key  # only record_xml_attribute, a fixture, is public
 
 from pytest_llmeval.cases import CaseSpec
 from pytest_llmeval.cases import check_marker
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 FIXTURE = "llmeval_case"
 FIXTURES = open_recorder.__module__
 LONGEST_MESSAGE = 2_000
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 def _arguments(marker: pytest.Mark) -> dict[str, object]:
@@ -187,6 +190,7 @@ def _report_missed(report: pytest.TestReport, message: str | None) -> None:
     """Make of a report one of a case that missed: neither a pass nor a failure."""
     crash = getattr(report.longrepr, "reprcrash", None)
     text = message or (crash.message if crash is not None else report.longreprtext)
+    text = COLOUR.sub("", text)  # of a terminal; in junit it would be noise
     path, line, _ = report.location
     report.outcome = "skipped"
     report.longrepr = (path, line or 0, f"missed: {safe(text, LONGEST_MESSAGE)}")
@@ -211,4 +215,16 @@ def report_gate(config: pytest.Config, gated: CaseGate) -> None:
             stop=now,
         )
         config.hook.pytest_runtest_logreport(report=report)
+        if when == "call":
+            _place_in_junit(config, report)
     config.hook.pytest_runtest_logfinish(nodeid=gated.name, location=gated.location)
+
+
+def _place_in_junit(config: pytest.Config, gate: pytest.TestReport) -> None:
+    """Put a gate beside its cases; junit would take their function for a class."""
+    xml = config.stash.get(xml_key, None)
+    if xml is not None:
+        entry = xml.node_reporter(gate)
+        classname, _, function = str(entry.attrs["classname"]).rpartition(".")
+        entry.add_attribute("classname", classname)
+        entry.add_attribute("name", f"{function}::{entry.attrs['name']}")

@@ -37,6 +37,7 @@ from pytest_llmeval.records import Row
 from pytest_llmeval.records import RowError
 from pytest_llmeval.records import is_finite
 from pytest_llmeval.scoring import score_row
+from pytest_llmeval.text import one_line
 from pytest_llmeval.text import redactor
 
 
@@ -205,6 +206,9 @@ class Case:
         self.missed = False
         """Whether an assert of its test failed."""
         self._failure: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<case {one_line(self.id, LONGEST_ID)}>"  # in what pytest shows of it
 
     @property
     def id(self) -> str:

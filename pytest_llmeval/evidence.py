@@ -43,8 +43,8 @@ class Evidence:
     stopped: str | None = None
     """Why the run ended early, when it did."""
     decisions: list[Decision] = field(default_factory=list)
-    undecided: list[str] = field(default_factory=list)
-    """Gates over cases of which only a part was selected."""
+    undecided: list[tuple[str, str, str]] = field(default_factory=list)
+    """Test, gate and cause, of gates over cases that were not decided."""
     over_budget: str | None = None
     """What the budget left out, when it was reached."""
     evaluation_errors: list[tuple[str | None, str, str]] = field(default_factory=list)

@@ -170,8 +170,8 @@ OPTIONS = (
         option="--llmeval-dir",
         ini="llmeval_dir",
         metavar="DIR",
-        help="folder for stored predictions and runs, from the rootdir "
-        "(default: .llmeval)",
+        help="folder for stored predictions and runs; a relative path starts from the "
+        "rootdir (default: .llmeval)",
     ),
     Option(
         field="confidence",
@@ -183,8 +183,8 @@ OPTIONS = (
     Option(
         field="manifest",
         ini="llmeval_manifest",
-        help="file that lists the required gates, from the rootdir "
-        "(default: evals/gates.toml)",
+        help="file that lists the required gates; a relative path starts from the "
+        "rootdir (default: evals/gates.toml)",
     ),
     Option(
         field="gates",
@@ -241,15 +241,15 @@ OPTIONS = (
         option="--llmeval-markdown",
         ini="llmeval_markdown",
         metavar="FILE",
-        help="file that the run is written to as Markdown, for a comment on a pull "
-        "request, from the rootdir (default: none)",
+        help="write the run to this file as Markdown, for a comment on a pull request; "
+        "a relative path starts from the rootdir (default: none)",
     ),
     Option(
         field="html",
         option="--llmeval-html",
         ini="llmeval_html",
         metavar="FILE",
-        help="file that the run is written to as one HTML page, from the rootdir "
-        "(default: none)",
+        help="write the run to this file as one HTML page; a relative path starts from "
+        "the rootdir (default: none)",
     ),
 )

@@ -388,7 +388,7 @@ class LLMEvalPlugin:
         from pytest_llmeval.screen import show_gates
         from pytest_llmeval.screen import show_missed
 
-        show_missed(terminalreporter)
+        show_missed(terminalreporter, self.evidence)
         show_gates(terminalreporter, self.evidence)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

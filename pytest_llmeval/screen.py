@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_llmeval.report.terminal import ProgressLine
 from pytest_llmeval.report.terminal import gate_lines
+from pytest_llmeval.text import one_line
 
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 MISSED_SHOWN = 10
+MISSED_LENGTH = 160
 
 
 class Screen:
@@ -60,14 +62,15 @@ class Screen:
             yield self._plugins.get_plugin("terminalreporter")
 
 
-def show_missed(reporter: pytest.TerminalReporter) -> None:
-    """Name the cases that missed, the first ones."""
-    missed = reporter.stats.get("missed", [])
+def show_missed(reporter: pytest.TerminalReporter, evidence: Evidence) -> None:
+    """Name the cases that missed, the first ones in the order of the tests."""
+    reports = reporter.stats.get("missed", [])
+    missed = sorted(reports, key=lambda report: evidence.in_order(report.nodeid))
     if not missed:
         return
     reporter.write_sep("=", "llmeval cases that missed")
     for report in missed[:MISSED_SHOWN]:
-        first = str(report.longrepr[2]).partition("\n")[0]
+        first = one_line(report.longrepr[2].partition("\n")[0], MISSED_LENGTH)
         reporter.write_line(f"{report.nodeid} {first}", yellow=True)
     if len(missed) > MISSED_SHOWN:
         more = len(missed) - MISSED_SHOWN
@@ -81,8 +84,9 @@ def show_gates(reporter: pytest.TerminalReporter, evidence: Evidence) -> None:
         reporter.write_sep("=", "llmeval gates")
         for status, line in gate_lines(evidence.decisions):
             reporter.write_line(line, **_markup(status))
-    for line in evidence.undecided:
-        reporter.write_line(f"not decided: {line}", yellow=True)
+    for test, gate, cause in evidence.undecided:
+        line = f"not decided: {test} {one_line(gate)}: {cause}"
+        reporter.write_line(line, yellow=True)
 
 
 def _markup(status: str) -> dict[str, bool]:

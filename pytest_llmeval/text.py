@@ -96,6 +96,11 @@ def redact_within(value: Any, redact: Callable[[str], str]) -> Any:
     return value
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with what is counted: ``1 request``, ``1,000 requests``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def age(seconds: float) -> str:
     """Return how long ago something was, in one unit: ``90 s``, ``5 min``, ``12 d``."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):

@@ -362,6 +362,10 @@ def verdict_document(
             "aliases": dict(model.aliases),
         },
         "gates": list(gates),
+        "undecided": [
+            {"test": test, "gate": gate, "cause": cause}
+            for test, gate, cause in evidence.undecided
+        ],
         "datasets": list(datasets.values()),
         "evaluations": [
             _evaluation_entry(number, evaluation)

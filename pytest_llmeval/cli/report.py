@@ -12,12 +12,13 @@ from pytest_llmeval.cli.console import say
 
 
 def add(commands: Commands) -> None:
-    """Add the command that writes a run's page."""
+    """Add the command that writes the reports of a run."""
     report = commands.add_parser(
         "report",
-        help="write a run as one HTML page",
+        help="write a run as one HTML page, or as Markdown",
         description="Write a run as one HTML page: verdict, gates, distributions, "
-        "slices, latency and cost, and its rows, beside a baseline where there is one.",
+        "slices, latency and cost, and its rows, beside a baseline where there is one; "
+        "or as Markdown for a comment on a pull request.",
         epilog="example: llmeval report last --html report.html",
     )
     report.add_argument(
@@ -27,7 +28,11 @@ def add(commands: Commands) -> None:
         "--html",
         type=Path,
         metavar="FILE",
-        help="the file to write (default: report.html in the run's folder)",
+        help="file for the page (default, without --markdown: report.html in the run's "
+        "folder)",
+    )
+    report.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="file for the Markdown"
     )
     report.add_argument(
         "--baseline",
@@ -41,10 +46,17 @@ def add(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace, rest: Sequence[str]) -> int:
     from pytest_llmeval.report.html import write_page
+    from pytest_llmeval.report.publish import write_comment
     from pytest_llmeval.report.run import read_run
 
     run = read_run(options.dir, options.run_id, options.baseline)
-    path = options.html or run.directory.path / "report.html"
-    write_page(run, path)
-    say(f"wrote {path}")
+    if options.markdown is not None:
+        files = run.directory
+        places = {"verdict file": str(files.verdict), "rows": str(files.results)}
+        write_comment(run, places, options.markdown)
+        say(f"wrote {options.markdown}")
+    if options.html is not None or options.markdown is None:
+        path = options.html or run.directory.path / "report.html"
+        write_page(run, path)
+        say(f"wrote {path}")
     return 0

@@ -134,6 +134,8 @@ def apply_error_policy(
         worst = bounds[1] if gate.op in ("<=", "<") else bounds[0]
         return Kept([*good, *bad], [*kept.scores, *[worst] * len(bad)]), len(bad)
     advice = "Run the same command again to ask only for those"
+    if {error.kind for at in bad for error in results.rows[at].errors} == {"test"}:
+        advice = "Mend their tests, in which something else than an assert failed"
     if gate.kind == "metric":
         advice += ', or decide what they count for with on_error="worst"'
     raise Undecidable(

@@ -106,7 +106,7 @@ def find_evaluation(
     verdict: Mapping[str, Any], gate: Mapping[str, Any]
 ) -> Mapping[str, Any] | None:
     """Return the evaluation that a gate was decided on, the last one if several fit."""
-    identity, metric = ("test", "dataset_digest", "request_digest"), _metric_of(gate)
+    identity, metric = ("test", "dataset_digest", "request_digest"), metric_of(gate)
     fitting = (
         evaluation
         for evaluation in reversed(verdict["evaluations"])
@@ -116,7 +116,7 @@ def find_evaluation(
     return next(fitting, None)
 
 
-def _metric_of(gate: Mapping[str, Any]) -> str:
+def metric_of(gate: Mapping[str, Any]) -> str:
     """Return the metric whose scores a gate rests on."""
     name: str = gate["metric"]
     rate = PassRate.of(name)
@@ -132,7 +132,7 @@ class _WorstRows:
     """
 
     def __init__(self, gate: Mapping[str, Any], evaluation: Mapping[str, Any]) -> None:
-        self._metric = _metric_of(gate)
+        self._metric = metric_of(gate)
         where = gate.get("where", {}).items()
         self._where = [(column, canonical(wanted)) for column, wanted in where]
         definition = evaluation["definitions"][self._metric]

@@ -16,6 +16,9 @@ from pytest_llmeval.results import interval
 from pytest_llmeval.results import number
 
 
+MOST_UNDECIDED = 10
+
+
 class GateTable(NamedTuple):
     """The table, which can be cut."""
 
@@ -46,6 +49,21 @@ def gate_table(run: ReportedRun) -> GateTable:
     pairs = zip(lines, gates, strict=True)
     lines = [[*cells, _decision(gate)] for cells, gate in pairs]
     return GateTable([*heading, "decision"], lines)
+
+
+def undecided_list(run: ReportedRun) -> str:
+    """Return which gates were not decided, and why: the first ones, a line for each."""
+    gates = run.undecided
+    lines = [
+        f"- not decided: {inert(short_name(gate['test']), 80)} "
+        f"{inert(gate['gate'], 80)}: {inert(gate['cause'])}"
+        for gate in gates[:MOST_UNDECIDED]
+    ]
+    if more := len(gates[MOST_UNDECIDED:]):
+        lines.append(
+            f"- not decided: {more:,} more gates, which the verdict file names"
+        )
+    return "\n".join(lines)
 
 
 def _cells(gate: Mapping[str, Any]) -> list[str]:

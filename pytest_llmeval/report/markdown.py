@@ -26,6 +26,7 @@ from pytest_llmeval.report.excerpt import read_excerpt
 from pytest_llmeval.report.gates import GateTable
 from pytest_llmeval.report.gates import gate_table
 from pytest_llmeval.report.gates import subject
+from pytest_llmeval.report.gates import undecided_list
 from pytest_llmeval.report.gfm import fenced
 from pytest_llmeval.report.gfm import folded
 from pytest_llmeval.report.gfm import inert
@@ -34,11 +35,17 @@ from pytest_llmeval.report.run import ReportedRun
 from pytest_llmeval.report.terminal import short_name
 from pytest_llmeval.results import number
 from pytest_llmeval.text import age
+from pytest_llmeval.text import counted
 from pytest_llmeval.text import first_few
 from pytest_llmeval.text import safe
 
 
 LONGEST_SENTENCE = 1_000
+USAGE_NOUNS = {
+    "requests": "request",
+    "prompt_tokens": "prompt token",
+    "output_tokens": "output token",
+}
 URL = re.compile(r"https?://[\w.:/?=&%+~-]+", re.ASCII)
 
 
@@ -95,6 +102,7 @@ def markdown_report(
     parts = _Parts(
         head=[*_head(run.verdict)],
         gates=gate_table(run),
+        undecided=undecided_list(run),
         sections=[*_sections(run.verdict, read_excerpt(run))],
         closing=_list(_closing(run)),
         evaluations=_evaluations(run.verdict["evaluations"]),
@@ -123,6 +131,7 @@ class _Parts(NamedTuple):
 
     head: list[str]
     gates: GateTable
+    undecided: str
     sections: list[_Section]
     closing: str
     evaluations: str
@@ -134,6 +143,7 @@ class _Parts(NamedTuple):
         blocks = [
             *self.head,
             self.gates.cut(extent.gates),
+            self.undecided,
             *chain(*(section.show(extent.rows) for section in sections)),
             self.closing,
             self.evaluations if extent.details else "",
@@ -253,22 +263,15 @@ def _closing(run: ReportedRun) -> Iterator[str]:
 
 def _usage(usages: Sequence[Mapping[str, Any]]) -> str:
     """Return what all evaluations took; only sums, which are there for all of them."""
-    words = {
-        "requests": "{:,} requests",
-        "prompt_tokens": "{:,} prompt tokens",
-        "output_tokens": "{:,} output tokens",
-        "cost_usd": "{:.4f} US dollars",
-    }
     asked = [usage for usage in usages if usage["rows"]]
     sums = {
         name: math.fsum(usage[name] for usage in asked)
-        for name in words
+        for name in (*USAGE_NOUNS, "cost_usd")
         if asked and all(usage[name] is not None for usage in asked)
     }
-    shown = [
-        words[name].format(total if name == "cost_usd" else int(total))
-        for name, total in sums.items()
-    ]
+    cost_usd = sums.pop("cost_usd", None)
+    shown = [counted(int(total), USAGE_NOUNS[name]) for name, total in sums.items()]
+    shown += [] if cost_usd is None else [f"{cost_usd:.4f} US dollars"]
     return ", ".join(shown) or "no request"
 
 

@@ -50,8 +50,7 @@ def publish_markdown(
         from pytest_llmeval.report.run import read_run
 
         try:
-            with _naming(path):
-                write(read_run(settings.home, run_id), places, path)
+            write(read_run(settings.home, run_id), places, path)
         except LLMEvalError as error:
             say("fail", f"no Markdown report: {safe(error, 500)}")
             return False
@@ -61,7 +60,7 @@ def publish_markdown(
         is_written(_append_summary, Path(summary))
     if settings.markdown is None:
         return True
-    if not is_written(_write_comment, settings.rootdir / settings.markdown):
+    if not is_written(write_comment, settings.rootdir / settings.markdown):
         return False
     say("", f"Markdown report: {safe(settings.markdown, 500)}")
     return True
@@ -96,18 +95,29 @@ def _naming(path: Path) -> Iterator[None]:
         raise ConfigurationError(f"cannot write {path}: {error}") from None
 
 
-def _write_comment(run: ReportedRun, places: Mapping[str, str], path: Path) -> None:
+def write_comment(run: ReportedRun, places: Mapping[str, str], path: Path) -> None:
+    """Write a run as Markdown that a comment has room for.
+
+    Args:
+        run: What is shown.
+        places: Where its parts are, by what they are, for people.
+        path: The file; its folder is made.
+
+    Raises:
+        ConfigurationError: the file cannot be written, or the run's rows not read.
+    """
     from pytest_llmeval.report.markdown import markdown_report
 
     text = markdown_report(run, places, LONGEST_COMMENT)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_fitting(text, path), encoding="utf-8")
+    with _naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_fitting(text, path), encoding="utf-8")
 
 
 def _append_summary(run: ReportedRun, places: Mapping[str, str], path: Path) -> None:
     from pytest_llmeval.report.markdown import markdown_report
 
-    with path.open("ab") as file:
+    with _naming(path), path.open("ab") as file:
         before = "\n\n" if file.tell() else ""
         room = LARGEST_SUMMARY - file.tell() - len(before)
         text = markdown_report(run, places, room, lambda text: len(text.encode()))

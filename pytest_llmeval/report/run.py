@@ -37,6 +37,12 @@ class ReportedRun:
     baseline: ReportedRun | None = None
     """The run that this one is shown beside."""
 
+    @property
+    def undecided(self) -> Sequence[Mapping[str, Any]]:
+        """The gates that were not decided; verdicts of the first versions lack them."""
+        found: Sequence[Mapping[str, Any]] = self.verdict.get("undecided", ())
+        return found
+
     def rows(self, evaluation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield the rows of one of the verdict's evaluations, as their file has them.
 

@@ -15,6 +15,7 @@ from pytest_llmeval.results import EvalResults
 from pytest_llmeval.results import interval
 from pytest_llmeval.results import number
 from pytest_llmeval.text import age
+from pytest_llmeval.text import counted
 from pytest_llmeval.text import one_line
 from pytest_llmeval.text import safe
 
@@ -91,14 +92,18 @@ def _word(decision: Decision) -> str:
 
 
 def usage_line(results: EvalResults) -> str:
-    """Return what an evaluation took: requests, tokens, dollars, latency."""
+    """Return what an evaluation took, by its name: requests, tokens, dollars, latency.
+
+    The line may stand far from its test, as those of xdist workers and of cases do.
+    """
     usage, parts = results.usage, []
     asked, not_needed = len(results.rows), results.columns.not_needed
     if not_needed:
         total = asked + not_needed
         parts.append(f"{asked:,} of {total:,} rows asked, {not_needed:,} not needed")
     if usage.rows:
-        parts.append(f"{usage.requests} requests for {usage.rows} rows")
+        asked_for = counted(usage.rows, "row")
+        parts.append(f"{counted(usage.requests, 'request')} for {asked_for}")
     if results.cached:
         old = age(time.time() - (results.oldest_reply or time.time()))
         parts.append(f"{results.cached} stored replies up to {old} old")
@@ -109,7 +114,7 @@ def usage_line(results: EvalResults) -> str:
     if usage.latency_p50_ms is not None and usage.latency_p95_ms is not None:
         shown = f"{usage.latency_p50_ms:.0f} ms, 95 % within {usage.latency_p95_ms:.0f}"
         parts.append(f"median latency {shown} ms")
-    return ", ".join(parts) or "no request"
+    return f"{one_line(results.name, 60)}: {', '.join(parts) or 'no request'}"
 
 
 def refusal_line(reason: str, message: str) -> str:

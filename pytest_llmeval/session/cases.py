@@ -304,8 +304,8 @@ class RunCases:
         """Return where workers leave what they have of a function's cases."""
         return self._directory.cases / short_id(test)
 
-    def close(self) -> Case:
-        """Keep the row of the case whose test is over; return the case."""
+    def close(self) -> None:
+        """Keep the row of the case whose test is over."""
         if self._current is None:
             raise RuntimeError("no case is open")
         (opened, at, case), self._current = self._current, None
@@ -315,7 +315,6 @@ class RunCases:
             opened.told = known
             path = self._folder(opened.cases.test) / f"{self._worker}.json"
             replace_file(path, redactor()(opened.cases.to_text()))
-        return case
 
     def stop(self) -> None:
         """Ask for nothing more."""

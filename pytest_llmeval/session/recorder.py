@@ -344,6 +344,7 @@ class RunRecorder:
         except LLMEvalError as error:
             self._note_error(self._evidence.current, error)
             raise
+        self._evaluated(self._evidence.current).scores = case.scores
         if prediction.error is not None:
             kind, message = prediction.error.kind, prediction.error.message
             raise ModelError(f"row {case.id!r} has no prediction: {kind}: {message}")
@@ -356,8 +357,7 @@ class RunRecorder:
 
     def close_case(self) -> None:
         """Keep the row of the case whose test is over."""
-        case = self._cases.close()
-        self._evaluated(self._evidence.current).scores = case.scores
+        self._cases.close()
 
     def decide_cases(self) -> Iterator[CaseGate]:
         """Decide the gates of markers over the cases of all processes, once.
@@ -419,11 +419,9 @@ class RunRecorder:
         )
 
     def _leave_undecided(self, cases: CasesOf) -> None:
-        for gate in cases.gates:
-            self._evidence.undecided.append(
-                f"{cases.test} {gate}: {len(cases.dataset.ids)} of {cases.of} cases "
-                "were selected"
-            )
+        cause = f"{len(cases.dataset.ids)} of {cases.of} cases were selected"
+        undecided = [(cases.test, str(gate), cause) for gate in cases.gates]
+        self._evidence.undecided += undecided
 
     @contextmanager
     def tracked_child(self, name: str) -> Iterator[Any]:

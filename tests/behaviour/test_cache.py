@@ -78,7 +78,7 @@ def test_each_evaluation_shows_what_it_took_and_how_old_its_replies_are(
     output = suite.run("evals", *junit).stdout.str()
     # 36 replies of 3 prompt and 2 output tokens: 36 * (300 + 100) / 1e6 dollars.
     usage = (
-        "40 requests for 40 rows, 108 prompt tokens, 72 output tokens, "
+        r"data\.jsonl: 40 requests for 40 rows, 108 prompt tokens, 72 output tokens, "
         "0.0144 US dollars, median latency "
     )
     assert re.findall(rf"^  {usage}\d+ ms, 95 % within \d+ ms$", output, re.MULTILINE)
@@ -87,7 +87,8 @@ def test_each_evaluation_shows_what_it_took_and_how_old_its_replies_are(
     stored(suite, "UPDATE predictions SET stored_at = stored_at - 3 * 86400")
     model_server.status = lambda message: 200
     output = suite.run("evals", *junit).stdout.str()
-    assert "\n  4 requests for 4 rows, 36 stored replies up to 3 d old, " in output
+    stored_then = "4 requests for 4 rows, 36 stored replies up to 3 d old, "
+    assert f"\n  data.jsonl: {stored_then}" in output
     assert "requests for" not in (suite.path / "out.xml").read_text()
 
 

@@ -41,8 +41,8 @@ def test_with_gates_a_failing_assert_is_missed_and_the_gates_decide(cases):
     skipped = named["test_word[r3]"].find("skipped")
     assert skipped is not None
     assert "assert 0.0 == 1" in skipped.get("message", "")
-    gate = named["gate[pass_rate]"]
-    assert gate.get("classname") == "evals.test_qa.test_word"
+    gate = named["test_word::gate[pass_rate]"]
+    assert gate.get("classname") == "evals.test_qa"
     values = {one.get("name"): one.get("value") for one in gate.iter("property")}
     assert values["llmeval.pass_rate.value"] == "0.95"
     assert values["llmeval.pass_rate.decision"] == "pass"
@@ -66,10 +66,21 @@ def test_gate_that_fails_is_a_failed_test_of_its_own(cases):
 def test_part_of_the_cases_decides_no_gate(cases):
     cases.write("evals/test_qa.py", GATED)
     assert cases.llmeval("gates", "update").ret == 0
-    result = cases.run("evals", "-k", "r3 or r4")
-    assert result.ret == 0
-    result.stdout.fnmatch_lines(["not decided: *pass_rate: 12 of 40 cases*"])
-    assert cases.verdict["reason"] == "NO_GATES"
+    files = ("--llmeval-markdown", "run.md", "--llmeval-html", "run.html")
+    for workers in ("0", "2"):
+        result = cases.run("evals", "-k", "r3 or r4", "-n", workers, *files)
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(["not decided: *pass_rate: 12 of 40 cases*"])
+        assert cases.verdict["reason"] == "NO_GATES"
+        assert cases.verdict["undecided"][2] == {
+            "test": "evals/test_qa.py::test_word",
+            "gate": "tone",
+            "cause": "12 of 40 cases were selected",
+        }
+        markdown = (cases.path / "run.md").read_text()
+        assert "\n- not decided: `test_qa.py::test_word` tone: 12 of 40 " in markdown
+        page = (cases.path / "run.html").read_text()
+        assert "<li>tone: 12 of 40 cases were selected<" in page
     assert cases.run("evals", "-k", "r3 or r4", "--llmeval-require").ret == 1
     assert cases.verdict["reason"] == "NO_GATES"
     assert cases.run("evals", "--llmeval-require").ret == 0
@@ -103,7 +114,8 @@ def test_exception_is_an_error_also_where_gates_decide(cases):
     assert result.ret == 1
     verdict = cases.verdict
     assert verdict["reason"] == "ROWS_MISSING"
-    assert "r5 (test: ZeroDivisionError" in verdict["gates"][0]["text"]
+    text = verdict["gates"][0]["text"]
+    assert "r5 (test: ZeroDivisionError: division by zero). Mend their tests" in text
 
 
 def test_score_that_a_case_did_not_record_is_missed_by_its_gate(cases):

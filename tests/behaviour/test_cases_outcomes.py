@@ -1,11 +1,13 @@
 """What a case comes to: passed, missed, in error; in junit and in its row."""
 
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
 
 from .case_suites import CASES
 from .case_suites import GATED
+from .case_suites import WRONG
 from .conftest import Suite
 
 
@@ -99,7 +101,7 @@ def test_only_an_assert_of_the_test_itself_is_a_case_that_missed(
     assert cases.verdict["status"] == "fail"
     suite = ET.parse(cases.path / "junit.xml").getroot()[0]
     failed = {one.get("name") for one in suite if one.find("failure") is not None}
-    assert failed == {"test_word[r2]", "test_word[r5]", "gate[pass_rate]"}
+    assert failed == {"test_word[r2]", "test_word[r5]", "test_word::gate[pass_rate]"}
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
@@ -151,10 +153,46 @@ def test_case_that_missed_is_not_rerun(cases: Suite) -> None:
     assert cases.verdict["status"] == "pass"
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_junit_has_gates_beside_the_cases_and_plain_messages(cases: Suite, workers):
+    right = "llmeval_case.prediction == llmeval_case.references[0], llmeval_case  #"
+    cases.write("evals/test_qa.py", GATED.replace("assert ", f"assert {right}"))
+    junit = ("--junitxml", "out.xml", "--color", "yes", "-vv")
+    assert cases.run("evals", "-n", workers, *junit).ret == 0
+    tests = list(ET.parse(cases.path / "out.xml").iter("testcase"))
+    assert {test.get("classname") for test in tests} == {"evals.test_qa"}
+    names = [test.get("name") for test in tests]
+    gates = [f"test_word::gate[{metric}]" for metric in ("pass_rate", "token_f1")]
+    assert names[-3:] == [*gates, "test_word::gate[tone]"]
+    skips = [skip for test in tests for skip in test.iter("skipped")]
+    messages = [skip.get("message") or "" for skip in skips]
+    assert len(messages) == len(WRONG)
+    for message in messages:
+        assert re.match(r"missed: AssertionError: <case r(3|17)>\nassert ", message)
+        assert "x1b" not in message
+
+
+def test_cases_that_missed_are_listed_in_the_order_of_the_tests(cases: Suite) -> None:
+    slow = '    __import__("time").sleep(llmeval_case.id == "r3")\n    assert'
+    cases.write("evals/test_qa.py", GATED.replace("    assert", slow))
+    result = cases.run("evals", "-n", "2")
+    missed = [line.split()[0] for line in result.outlines if " missed: " in line]
+    assert [name[-4:] for name in missed] == ["[r3]", "r17]"]
+
+
+def test_line_of_a_case_that_missed_has_room_in_a_terminal(cases: Suite) -> None:
+    long = GATED.replace("== 1", '== 1, "so " * 500')
+    cases.write("evals/test_qa.py", long)
+    result = cases.run("evals")
+    lines = [line for line in result.outlines if " missed: " in line]
+    assert len(lines) == len(WRONG)
+    assert max(map(len, lines)) < 240
+
+
 @pytest.mark.parametrize("options", [("-q",), ("-n", "2")])
 def test_lines_of_the_run_begin_on_their_own(cases: Suite, options) -> None:
     result = cases.run("evals", *options)
-    result.stdout.re_match_lines([r"  \d+ requests for \d+ rows, .*"])
+    result.stdout.re_match_lines([r"  data\.jsonl: \d+ requests for \d+ rows, .*"])
 
 
 @pytest.mark.parametrize(

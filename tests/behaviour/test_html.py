@@ -20,6 +20,14 @@ def test_change(evaluate):
     results = evaluate(data="data.jsonl", metrics=["exact_match"])
     assert_no_regression(results, {baseline!r}, "exact_match", max_drop=0.2)
 """
+REPEATED = """\
+from pytest_llmeval import assert_metric
+
+
+def test_each_time(evaluate):
+    results = evaluate(data="data.jsonl", metrics=["exact_match"], repeats=2)
+    assert_metric(results, "exact_match/pass^2", ">=", 0.99)
+"""
 HTML = ("evals", "--llmeval-html", "report.html")
 
 
@@ -67,6 +75,13 @@ def test_page_is_written_for_a_run_that_fails(suite: Suite) -> None:
     assert "exact_match 0.000 (95 % upper bound 0.072, n=40) is below 0.900" in text
 
 
+def test_gate_on_repeats_leads_to_the_rows_of_its_metric(suite: Suite) -> None:
+    suite.write("evals/test_qa.py", REPEATED)
+    assert suite.run(*HTML).ret == 1
+    button = 'data-evaluation="0" data-metric="exact_match" data-sort="score"'
+    assert button in page(suite)
+
+
 def test_page_that_cannot_be_written_fails_the_run_and_says_why(suite: Suite) -> None:
     (suite.path / "report.html").mkdir()
     done = suite.run(*HTML)
@@ -98,6 +113,32 @@ def test_command_writes_the_page_of_a_run_that_is_over(suite: Suite) -> None:
     done = suite.llmeval("report", "last", "--html", "last.html")
     done.stdout.fnmatch_lines(["wrote last.html"])
     assert ("Run", suite.run_directory.name) in facts(page(suite, "last.html"))
+
+
+def test_command_writes_markdown_in_place_of_the_page_or_beside_it(suite) -> None:
+    suite.run("evals", "--llmeval-markdown", "run.md")
+    done = suite.llmeval("report", "last", "--markdown", "new/late.md")
+    assert done.outlines == ["wrote new/late.md"]
+    late = (suite.path / "new/late.md").read_text(encoding="utf-8")
+    assert late == page(suite, "run.md")
+    assert not (suite.run_directory / "report.html").exists()
+
+    both = ("--markdown", "late.md", "--html", "late.html")
+    done = suite.llmeval("report", "last", *both)
+    assert done.outlines == ["wrote late.md", "wrote late.html"]
+    done = suite.llmeval("report", "last", "--markdown", "late.md/no.md")
+    assert done.ret == 1
+    done.stderr.fnmatch_lines(["llmeval: cannot write late.md/no.md: *"])
+
+
+def test_run_from_before_undecided_gates_were_listed_is_reported(suite: Suite) -> None:
+    suite.run()
+    verdict = suite.verdict
+    del verdict["undecided"]
+    suite.write(f".llmeval/runs/{verdict['run_id']}/verdict.json", json.dumps(verdict))
+    both = ("--markdown", "run.md", "--html", "run.html")
+    assert suite.llmeval("report", "last", *both).ret == 0
+    assert "ot decided" not in page(suite, "run.md") + page(suite, "run.html")
 
 
 def test_run_stands_beside_the_run_its_gates_compared_with(suite: Suite) -> None:

@@ -150,6 +150,37 @@ def llmeval_model():
     return lambda prompt: TEXT
 """
 QUOTING_TESTS = QUOTING.count("def test_")
+QUOTING_CASES = """\
+import pytest
+
+from pytest_llmeval import Gate
+
+GATES = [Gate("pass_rate", ">=", 0.0)]
+quoted = pytest.mark.llmeval_cases("data.jsonl")
+
+
+@quoted
+def test_raise(llmeval_case):
+    llmeval_case.score("exact_match")
+    raise RuntimeError(llmeval_case.prediction)
+
+
+@quoted
+def test_fail(llmeval_case):
+    pytest.fail(llmeval_case.prediction, pytrace=False)
+
+
+@quoted
+def test_captured(llmeval_case):
+    print(llmeval_case.prediction.encode("utf-8", "replace").decode())
+    assert False, llmeval_case.prediction
+
+
+@pytest.mark.llmeval_cases("data.jsonl", gates=GATES)
+def test_missed(llmeval_case):
+    llmeval_case.record("tone", 1)
+    assert False, llmeval_case.prediction
+"""
 
 
 def cases(suite):
@@ -287,6 +318,24 @@ def test_answer_of_ten_megabytes_does_not_reach_junit(suite, workers, monkeypatc
     for name in ("test_assert", "test_raise", "test_captured"):
         texts = "".join(found[name].itertext())
         assert re.search(r" … \[\d{8} characters, sha256 [0-9a-f]{16}\] … ", texts)
+
+
+@WORKERS
+def test_answer_that_a_case_quotes_is_bounded_and_loses_no_test(suite, workers):
+    text = ("\x1b\u00e9]]>\ud83d" * 300 + "\n") * 3_000
+    suite.write("evals/text.json", json.dumps(text))
+    suite.write("evals/conftest.py", MODEL)
+    suite.write("evals/test_qa.py", QUOTING_CASES)
+    suite.write_rows("evals/data.jsonl", [{"id": "q", "input": "q", "answer": "a"}])
+    options = ("-o", "junit_logging=all", "--junitxml", "out.xml", "-vv", *workers)
+    result = suite.run("evals", *options)
+    assert result.parseoutcomes() == {"failed": 3, "missed": 1, "passed": 1}
+    found = cases(suite)
+    names = ["test_captured[q]", "test_fail[q]", "test_missed::gate[pass_rate]"]
+    assert sorted(found) == [*names, "test_missed[q]", "test_raise[q]"]
+    assert properties(found["test_raise[q]"])["llmeval.exact_match.value"] == "0.0"
+    assert properties(found["test_missed[q]"])["llmeval.tone.value"] == "1.0"
+    assert (suite.path / "out.xml").stat().st_size < 1_500_000
 
 
 def test_reports_of_other_tests_stay_as_they_are(suite):

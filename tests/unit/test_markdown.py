@@ -221,6 +221,18 @@ def test_usage_stored_replies_and_deployment_are_said(half, tmp_path):
     assert f"- deployment to `registry:qa@champion`: {said}\n" in text
 
 
+def test_gates_that_were_not_decided_are_named_the_first_ones(tmp_path):
+    undecided = [
+        {"test": "t.py::x", "gate": f"m{at} | @me", "cause": "1 of 2 cases <b>"}
+        for at in range(1_012)
+    ]
+    lines = report(leave(tmp_path, [], [], undecided=undecided)).splitlines()
+    named = [line for line in lines if line.startswith("- not decided: ")]
+    assert named[0] == "- not decided: `t.py::x` `m0 | @me`: 1 of 2 cases `<b>`"
+    assert len(named) == 11
+    assert named[10].endswith(" 1,002 more gates, which the verdict file names")
+
+
 def test_a_run_without_gates_and_evaluations_says_so(tmp_path):
     text = report(leave(tmp_path, [], [], commit=None))
 

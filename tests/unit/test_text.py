@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pytest_llmeval.errors import DataError
 from pytest_llmeval.errors import MissingDependency
 from pytest_llmeval.text import age
+from pytest_llmeval.text import counted
 from pytest_llmeval.text import cut
 from pytest_llmeval.text import one_line
 from pytest_llmeval.text import redact
@@ -239,3 +240,10 @@ def test_safe_shows_any_object():
 )
 def test_age_is_said_in_one_unit(seconds, shown):
     assert age(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"), [(0, "0 rows"), (1, "1 row"), (2_000, "2,000 rows")]
+)
+def test_one_of_a_thing_is_said_in_the_singular(number, shown):
+    assert counted(number, "row") == shown

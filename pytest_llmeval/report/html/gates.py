@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,8 @@ from pytest_llmeval.gate.decide import counted_op
 from pytest_llmeval.gate.decide import share_gate
 from pytest_llmeval.records import Gate
 from pytest_llmeval.records import is_number
+from pytest_llmeval.report.excerpt import find_evaluation
+from pytest_llmeval.report.excerpt import metric_of
 from pytest_llmeval.report.html.draw import draw_interval
 from pytest_llmeval.report.html.figures import Estimate
 from pytest_llmeval.results import interval
@@ -39,16 +40,15 @@ class GateView:
     evaluation: int | None
     """Place of its evaluation among those of the run."""
     metric: str
+    """Whose scores it rests on."""
 
 
-def gate_view(
-    gate: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]]
-) -> GateView:
+def gate_view(gate: Mapping[str, Any], verdict: Mapping[str, Any]) -> GateView:
     """Return a gate's line.
 
     Args:
         gate: Its entry in the verdict.
-        evaluations: The verdict's, to find the one that it was decided on.
+        verdict: To find the evaluation that it was decided on.
     """
     subject = Gate(
         gate["metric"],
@@ -79,8 +79,8 @@ def gate_view(
         decision=gate["decision"],
         reason=gate["reason"],
         text=gate.get("text", ""),
-        evaluation=_place(gate, evaluations),
-        metric=gate["metric"],
+        evaluation=_place(gate, verdict),
+        metric=metric_of(gate),
     )
 
 
@@ -104,12 +104,6 @@ def _note(gate: Mapping[str, Any], subject: Gate) -> str | None:
     return "point only" if is_point else None
 
 
-def _place(
-    gate: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]]
-) -> int | None:
-    identity = ("test", "dataset_digest", "request_digest")
-    for place, evaluation in enumerate(evaluations):
-        is_same = all(evaluation[name] == gate[name] for name in identity)
-        if is_same and gate["metric"] in evaluation["metrics"]:
-            return place
-    return None
+def _place(gate: Mapping[str, Any], verdict: Mapping[str, Any]) -> int | None:
+    evaluation = find_evaluation(verdict, gate)
+    return None if evaluation is None else verdict["evaluations"].index(evaluation)
