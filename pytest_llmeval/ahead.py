@@ -114,6 +114,8 @@ class Ahead:
         self._unstored: dict[int, Prediction] = {}
         self._asked: dict[int, bytes] = {}
         self._unused: dict[int, bytes] = {}
+        self.given_away: dict[int, int] = {}
+        """Attempts at rows that were asked for and not got here, by position."""
         self._ready: deque[tuple[int, Prompt]] = deque()
         self._answers: list[tuple[int, Prediction, bool]] = []
         self._at_once = self._stride = 1
@@ -148,6 +150,7 @@ class Ahead:
             self._wait_for(position)
             self._course.begin(position)
             prediction = self._hand_out(position)
+            self.given_away.pop(position, None)
             if not expected and self._settings.workers > 1:
                 self._let_others_know(position, prediction)
             return prediction
@@ -343,6 +346,7 @@ class Ahead:
         if self._turn is not None:
             self._turn.leave()
         with self._changed:
+            self.given_away[position] = prediction.attempts
             stored = self._supply.keep(self._asked[position], prediction)
             self._answers.append((position, prediction, stored))
 

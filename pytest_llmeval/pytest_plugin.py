@@ -395,6 +395,8 @@ class LLMEvalPlugin:
     def pytest_sessionfinish(self) -> Generator[None]:
         # Outermost: what any plugin raises at the end goes past here, and pytest would
         # still unconfigure with the exit status of the tests.
+        if self._recorder is not None:
+            self._recorder.stop()
         yield
         self._finished = True
 

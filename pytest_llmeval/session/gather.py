@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,17 +27,28 @@ def gather_rows(log: RowLog, ids: Sequence[str], files: Sequence[Path]) -> None:
     """
     places = {example_id: at for at, example_id in enumerate(ids)}
     owners: dict[int, Path] = {}
+    attempts: Counter[int] = Counter()
     for path in files:
         again: dict[int, dict[str, Any]] = {}
+        attempts.update({places[name]: n for name, n in _asked(path).items()})
         for line in _whole_lines(path):
             entry = json.loads(line)
             at = places[entry["id"]]
+            attempts[at] += entry["attempts"]
             if owners.setdefault(at, path) == path:
                 log.put_line(at, line)
             else:
                 again[at] = {name: entry[name] for name in ("scores", "errors")}
         for at, told in again.items():
             _compare(log, at, told, (owners[at].stem, path.stem))
+    for at in filter(log.has, attempts):
+        _count(log, at, attempts[at])
+
+
+def _asked(path: Path) -> dict[str, int]:
+    """Return the attempts that a worker made for tests in other workers, by id."""
+    asked = path.with_suffix(".asked")
+    return json.loads(asked.read_bytes()) if asked.exists() else {}
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
@@ -44,6 +56,13 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
         for line in lines:
             if line.endswith(b"\n"):  # its worker died over it otherwise
                 yield line
+
+
+def _count(log: RowLog, at: int, attempts: int) -> None:
+    """See that a row tells of all attempts, in whichever worker they were made."""
+    if log.columns.numbers["attempts"][at] < attempts:
+        row = log.row(at)
+        log.put(at, replace(row, prediction=replace(row.prediction, attempts=attempts)))
 
 
 def _compare(

@@ -437,9 +437,13 @@ class RunRecorder:
             finally:
                 self._child_run_id = None
 
+    def stop(self) -> None:
+        """Ask for nothing more: all tests are over."""
+        self._cases.stop()
+
     def close(self) -> None:
         """Close the models."""
-        self._cases.stop()
+        self.stop()
         for _, model in self._models.values():
             model.close()
         if self._worker is not None and self.raises:

@@ -86,7 +86,8 @@ def told(suite: Suite) -> list[object]:
         | {name: x for name, x in row["scores"].items() if name != "latency_ms"}
         for row in suite.rows
     ]
-    return [verdict["status"], verdict["reason"], gates, evaluations, rows]
+    requests = sum(one["usage"]["requests"] for one in verdict["evaluations"])
+    return [verdict["status"], verdict["reason"], gates, evaluations, rows, requests]
 
 
 def test_rows_gates_and_verdict_are_the_same_for_every_distribution(cases: Suite):
@@ -102,7 +103,8 @@ def test_rows_gates_and_verdict_are_the_same_for_every_distribution(cases: Suite
         assert result.ret == 0, options
         lines.append([one.split()[0] for one in result.outlines if "::gate[" in one])
         results.append(told(cases))
-    status, _, gates, evaluations, _ = results[0]
+    status, _, gates, evaluations, _, requests = results[0]
+    assert requests == len(ROWS)
     assert status == "pass"
     values = [gate["value"] for gate in gates if gate["metric"] != "latency_ms"]
     assert values[:4] == [0.95, 0.95, 40, 0.5]
