@@ -46,7 +46,7 @@ def test_exit_before_all_gates_are_decided_is_no_pass(cases, parts, workers):
     append(cases, "evals/conftest.py", EXIT.format(**parts))
     assert cases.run("evals", "-n", workers).ret == 0, "as pytest.exit() says"
     verdict = cases.verdict
-    assert {gate["decision"] for gate in verdict["gates"]} == {"pass"}
+    assert {gate["decision"] for gate in verdict["gates"]} <= {"pass"}
     assert len(verdict["gates"]) < 4
     assert (verdict["status"], verdict["reason"]) == ("incomplete", "INCOMPLETE")
     assert cases.run("evals", "-n", workers, "--llmeval-require").ret == 1

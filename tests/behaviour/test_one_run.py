@@ -263,7 +263,7 @@ def alone(suite):
     assert len(children) == 13
     assert len(shown) == 8 + 1 + 40 + 40 + 9 + 25 + 4
     assert shown["evals.test_d.test_right[r3]"]["llmeval.tone.value"] == "0.6"
-    gate = shown["evals.test_d.test_right.gate[pass_rate]"]
+    gate = shown["evals.test_d.test_right::gate[pass_rate]"]
     assert gate["llmeval.pass_rate.value"] == "0.9"
     return found, children
 
