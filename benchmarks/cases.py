@@ -1,8 +1,9 @@
 """What cases cost beside the same number of parametrised tests without any fixture.
 
 CPU time of 10,000 cases whose predictions are stored, alone, with three scores each and
-junit, and in two xdist workers, as ratios to plain tests: the median over rounds, each
-of which runs all of them back to back.
+junit, in two xdist workers, and with every plugin that is installed, as people run
+them; as ratios to plain tests: the median over rounds, each of which runs all of them
+back to back.
 """
 
 import json
@@ -72,6 +73,8 @@ RUNS: Mapping[str, tuple[str, ...]] = {
     "plain -n 2": ("test_plain.py", *XDIST),
     "cases -n 2": ("test_cases.py", *XDIST),
 }
+INSTALLED = ("env", "-u", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+"""Lets pytest load every plugin that is installed."""
 
 
 def write_suites(folder: Path, cases: int) -> None:
@@ -94,6 +97,9 @@ def main() -> None:
             name: partial(run, pytest_command(*arguments), folder)
             for name, arguments in RUNS.items()
         }
+        for name in ("plain", "cases"):
+            command = [*INSTALLED, *pytest_command(*RUNS[name], plugin=False)]
+            one[f"{name}, all plugins"] = partial(run, command, folder)
         interleave(1, one)  # stores the predictions and compiles the byte code
         runs = interleave(QUICK_ROUNDS if options.quick else ROUNDS, one)
     print_table(f"{cases:,} cases", figures(runs))
@@ -126,6 +132,8 @@ def figures(runs: Mapping[str, list[Usage]]) -> list[Figure]:
         Figure(name="three scores and junit add", value=added, unit="CPU s", most=2),
         figure("plain -n 2"),
         figure("cases -n 2", "plain -n 2", 1.3),
+        figure("plain, all plugins"),
+        figure("cases, all plugins", "plain, all plugins", 1.2),
     ]
 
 

@@ -302,7 +302,8 @@ class RunRecorder:
         test = self._tests.get(name)
         if test is None:
             return
-        report.user_properties += junit_properties(test, self._named_run)
+        if report.when == "teardown" or not report.passed:  # where junit looks
+            report.user_properties += junit_properties(test, self._named_run)
         bound(report)
         if report.when == "teardown":
             del self._tests[name]
