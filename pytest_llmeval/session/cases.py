@@ -327,10 +327,8 @@ class RunCases:
     def _note_given_away(self, opened: _Opened) -> None:
         """Tell the controller what was asked here for tests in other workers."""
         if self._worker is not None and opened.ahead.given_away:
-            given = opened.ahead.given_away.items()
-            asked = {opened.examples[at].id: attempts for at, attempts in given}
             path = self._folder(opened.cases.test) / f"{self._worker}.asked"
-            replace_file(path, to_text(asked))
+            replace_file(path, to_text(list(opened.ahead.given_away.items())))
 
     def finished(self, hook: pluggy.HookRelay) -> Iterator[tuple[CasesOf, RowLog]]:
         """Yield the cases of each function with their rows, in whatever process."""

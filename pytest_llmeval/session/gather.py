@@ -30,7 +30,7 @@ def gather_rows(log: RowLog, ids: Sequence[str], files: Sequence[Path]) -> None:
     attempts: Counter[int] = Counter()
     for path in files:
         again: dict[int, dict[str, Any]] = {}
-        attempts.update({places[name]: n for name, n in _asked(path).items()})
+        attempts.update(_asked(path))
         for line in _whole_lines(path):
             entry = json.loads(line)
             at = places[entry["id"]]
@@ -45,10 +45,10 @@ def gather_rows(log: RowLog, ids: Sequence[str], files: Sequence[Path]) -> None:
         _count(log, at, attempts[at])
 
 
-def _asked(path: Path) -> dict[str, int]:
-    """Return the attempts that a worker made for tests in other workers, by id."""
+def _asked(path: Path) -> dict[int, int]:
+    """Return a worker's attempts for tests in other workers, by the row's place."""
     asked = path.with_suffix(".asked")
-    return json.loads(asked.read_bytes()) if asked.exists() else {}
+    return dict(json.loads(asked.read_bytes())) if asked.exists() else {}
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
