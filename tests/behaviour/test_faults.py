@@ -12,6 +12,7 @@ from collections import defaultdict
 import pytest
 
 from .conftest import PASSING
+from .conftest import ROWS
 
 
 SLOTS = 4
@@ -154,17 +155,10 @@ def check_no_harm(suite, result, path):
 LONG = [{"id": f"r{i}", "input": f"{i} " + "word " * 2_000} for i in range(40)]
 
 
-@pytest.mark.parametrize(
-    ("kilobytes", "file"),
-    [(100, "predictions.db"), (400, "runs/*"), (1_500, "runs/*/results.jsonl")],
-    ids=["store", "rows", "results"],
-)
-def test_full_disk_is_an_error_and_what_was_stored_is_intact(
-    suite, model_server, kilobytes, file
-):
+def check_full_disk(suite, model_server, rows, *, kilobytes, file):
+    """Run twice, the first time with a limit on the size of files."""
     suite.ask_pinned(model_server)
     suite.write("evals/test_second.py", PASSING)
-    rows = [{**row, "answer": row["input"].upper()} for row in LONG]
     suite.write_rows("evals/data.jsonl", rows)
     result = suite.run_under(at_most(kilobytes), *OPTIONS)
     check_no_harm(suite, result, suite.path / ".llmeval")
@@ -177,6 +171,24 @@ def test_full_disk_is_an_error_and_what_was_stored_is_intact(
     assert [row["id"] for row in suite.rows] == 2 * [row["id"] for row in rows]
     # What was on its way when the disk was full is asked again.
     assert model_server.repeated <= 2 * SLOTS
+
+
+@pytest.mark.parametrize(
+    ("kilobytes", "file"),
+    [(400, "runs/*"), (1_500, "runs/*/results.jsonl")],
+    ids=["rows", "results"],
+)
+def test_full_disk_is_an_error_and_what_was_stored_is_intact(
+    suite, model_server, kilobytes, file
+):
+    rows = [{**row, "answer": row["input"].upper()} for row in LONG]
+    check_full_disk(suite, model_server, rows, kilobytes=kilobytes, file=file)
+
+
+def test_full_store_is_an_error_and_what_it_has_is_intact(suite, model_server):
+    # A reply takes several times its room in the store, and so fills that file first.
+    model_server.answer = lambda message: f"{message.upper()}{' ' * 20_000}"
+    check_full_disk(suite, model_server, ROWS, kilobytes=200, file="predictions.db")
 
 
 @pytest.fixture
