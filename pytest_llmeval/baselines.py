@@ -25,9 +25,9 @@ from pytest_llmeval.results import Baseline
 from pytest_llmeval.results import Columns
 from pytest_llmeval.results import EvalResults
 from pytest_llmeval.rows import read_row
+from pytest_llmeval.seal import broken_seal
 from pytest_llmeval.text import first_few
 from pytest_llmeval.text import one_line
-from pytest_llmeval.verdict import is_authentic
 
 
 class Baselines:
@@ -82,7 +82,7 @@ class Baselines:
                 f"in {self._settings.home / 'runs'} or in MLflow, and no results "
                 "directory; evaluate the model to compare with, and name that run",
             )
-        if self._key is not None and not is_authentic(run.verdict, self._key):
+        if self._key is not None and broken_seal(run.verdict, self._key):
             raise BaselineError(
                 "BASELINE_UNUSABLE",
                 f"the verdict of {run.origin} is not signed with LLMEVAL_SIGNING_KEY, "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import tomllib
 from collections.abc import Iterator
@@ -409,6 +408,7 @@ def _evaluation_entry(number: int, evaluation: Mapping[str, Any]) -> dict[str, A
         "request_digest": params["request_digest"],
         "rows": data["rows"],
         "repeats": params.get("repeats", 1),
+        "predictions_digest": evaluation["predictions_digest"],
         "rows_digest": evaluation["rows_digest"],
         "rows_span": list(evaluation["rows_span"]),
         "early_stopped": evaluation["early_stop"] is not None,
@@ -419,29 +419,3 @@ def _evaluation_entry(number: int, evaluation: Mapping[str, Any]) -> dict[str, A
         "definitions": evaluation["definitions"],
         "usage": evaluation["usage"],
     }
-
-
-def digest_verdict(verdict: Mapping[str, Any]) -> str:
-    """Return the SHA-256 over everything in a verdict but its signature."""
-    body = {key: value for key, value in verdict.items() if key != "signature"}
-    return "sha256:" + hashlib.sha256(canonical(body)).hexdigest()
-
-
-def sign(verdict: Mapping[str, Any], key: str | None) -> dict[str, Any]:
-    """Return the verdict with a signature, HMAC-SHA256 under a key, or none.
-
-    The signature shows that the file was not changed between jobs that share the key.
-    It does not show that the suite was honest: the suite ran in the same process.
-    """
-    unsigned = {name: item for name, item in verdict.items() if name != "signature"}
-    if key is None:
-        return unsigned
-    mac = hmac.new(key.encode(), digest_verdict(unsigned).encode(), "sha256")
-    return {**unsigned, "signature": f"hmac-sha256:{mac.hexdigest()}"}
-
-
-def is_authentic(verdict: Mapping[str, Any], key: str) -> bool:
-    """Return whether the signature is that of this content under this key."""
-    expected = sign(verdict, key)["signature"]
-    given = str(verdict.get("signature", ""))
-    return hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace"))

@@ -269,7 +269,7 @@ def test_data_and_model_errors_have_their_own_reason(suite, model, data, expecte
 
 
 def test_verdict_is_signed_and_the_key_is_out_of_reach(suite, monkeypatch):
-    from pytest_llmeval.verdict import is_authentic
+    from pytest_llmeval.seal import broken_seal
 
     monkeypatch.setenv("LLMEVAL_SIGNING_KEY", "a long signing key")
     suite.write(
@@ -279,9 +279,9 @@ def test_verdict_is_signed_and_the_key_is_out_of_reach(suite, monkeypatch):
     )
     assert suite.run().ret == 0
     text = (suite.run_directory / "verdict.json").read_text()
-    assert is_authentic(json.loads(text), "a long signing key")
+    assert broken_seal(json.loads(text), "a long signing key") is None
     forged = json.loads(text.replace('"n": 40', '"n": 41'))
-    assert not is_authentic(forged, "a long signing key")
+    assert broken_seal(forged, "a long signing key")
     assert "a long signing key" not in text
 
 

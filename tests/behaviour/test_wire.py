@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pytest_llmeval.verdict import is_authentic
+from pytest_llmeval.seal import broken_seal
 
 from .conftest import PASSING
 from .conftest import RIGHT
@@ -133,9 +133,9 @@ def test_signing_key_is_out_of_reach_in_workers_and_signs_their_verdict(
     suite.write("evals/test_probe.py", PROBE)
     assert suite.run(*WORKERS).ret == 0
     text = (suite.run_directory / "verdict.json").read_text()
-    assert is_authentic(json.loads(text), "a long signing key")
+    assert broken_seal(json.loads(text), "a long signing key") is None
     forged = json.loads(text.replace('"n": 40', '"n": 41'))
-    assert not is_authentic(forged, "a long signing key")
+    assert broken_seal(forged, "a long signing key")
 
 
 def test_signature_of_a_baseline_is_checked_in_workers(suite, monkeypatch):
