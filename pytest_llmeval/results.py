@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import math
 from array import array
@@ -23,6 +24,7 @@ from pytest_llmeval.records import Metric
 from pytest_llmeval.records import MetricValue
 from pytest_llmeval.records import ModelRef
 from pytest_llmeval.records import Recorder
+from pytest_llmeval.records import Reply
 from pytest_llmeval.records import Request
 from pytest_llmeval.records import Row
 from pytest_llmeval.records import RowError
@@ -65,6 +67,8 @@ class Columns:
         """One per row, in order; NaN where it could not be computed."""
         self.numbers = {name: _unknown(rows) for name in NUMBERS}
         """Fields of predictions and replies, by their names; NaN where unknown."""
+        self.answers = array("Q", [0]) * rows
+        """A hash of each row's reply, or of why there is none; 0 where unknown."""
         self.failed: dict[int, tuple[str, ...]] = {}
         """Positions of rows in error, as they came, with the kinds of their errors."""
         self.not_needed = 0
@@ -75,6 +79,11 @@ class Columns:
         """How many errors there are of each kind."""
         return Counter(kind for kinds in self.failed.values() for kind in kinds)
 
+    @property
+    def predictions_digest(self) -> str:
+        """Tells predictions apart: equal for a replay, other for new answers."""
+        return "sha256:" + hashlib.sha256(self.answers.tobytes()).hexdigest()
+
     def note(self, position: int, row: Row) -> None:
         """Take over a row's scores and numbers."""
         for name, score in row.scores.items():
@@ -84,6 +93,7 @@ class Columns:
         if row.errors:
             self.failed[position] = tuple(error.kind for error in row.errors)
         prediction, reply = row.prediction, row.prediction.reply
+        self.answers[position] = _hash(reply, row.errors)
         numbers = self.numbers
         numbers["attempts"][position] = prediction.attempts
         for name in ("latency_ms", "queue_ms", "stored_at"):
@@ -100,6 +110,7 @@ class Columns:
         """Take back what is known of a row, which is to be noted anew."""
         for values in (*self.scores.values(), *self.numbers.values()):
             values[position] = math.nan
+        self.answers[position] = 0
         self.failed.pop(position, None)
 
     def take(self, examples: Sequence[int]) -> Columns:
@@ -112,6 +123,7 @@ class Columns:
         taken = Columns([self.ids[at] for at in examples], (), self.repeats)
         taken.scores = {name: _pick(all_, rows) for name, all_ in self.scores.items()}
         taken.numbers = {name: _pick(all_, rows) for name, all_ in self.numbers.items()}
+        taken.answers = array("Q", [self.answers[at] for at in rows])
         taken.failed = {
             to: self.failed[at] for to, at in enumerate(rows) if at in self.failed
         }
@@ -126,6 +138,12 @@ class Columns:
         for position, row in enumerate(rows):
             columns.note(position, row)
         return columns
+
+
+def _hash(reply: Reply | None, errors: Sequence[RowError]) -> int:
+    text = " ".join(e.kind for e in errors) if reply is None else f"={reply.text}"
+    content = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +289,7 @@ class EvalResults:
             "started_at": self.started_at,
             "duration_s": self.duration_s,
             "cached": self.cached,
+            "predictions_digest": self.columns.predictions_digest,
             "oldest_reply": self.oldest_reply,
             "usage": asdict(self.usage),
             "dataset": {

@@ -23,6 +23,7 @@ import pluggy
 from filelock import FileLock
 
 from pytest_llmeval.config import Settings
+from pytest_llmeval.config import experiment
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.errors import LLMEvalError
 from pytest_llmeval.hooks import headless_manager
@@ -33,7 +34,6 @@ from pytest_llmeval.text import one_line
 
 
 SCHEMA = 1
-EXPERIMENT = "llmeval"
 
 Say = Callable[[str, str], None]
 """Shows a line to the user; the first argument is a status, or empty."""
@@ -173,6 +173,14 @@ def is_uploaded(directory: RunDirectory) -> bool:
     return directory.tracking.exists() and _read(directory)["status"] == "done"
 
 
+def tracked_id(directory: RunDirectory) -> str | None:
+    """Return the MLflow run of a run that is uploaded, else None."""
+    if not is_uploaded(directory):
+        return None
+    run_id: str = _read(directory)["mlflow_run_id"]
+    return run_id
+
+
 def tracked_at(directory: RunDirectory) -> str | None:
     """Return the tracking URI of a run that is uploaded, else None."""
     if not is_uploaded(directory):
@@ -228,16 +236,19 @@ def _pending(
 
 def _head(run_id: str, started_at: float) -> dict[str, Any]:
     """Return what a tracked run is found or created by."""
-    return {
-        "run_id": run_id,
-        "experiment": os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT,
-        "experiment_id": os.environ.get("MLFLOW_EXPERIMENT_ID") or None,
-        "started_at": started_at,
-    }
+    return {"run_id": run_id, "started_at": started_at, **experiment()}
 
 
 def _evaluation(number: int, evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("name", "started_at", "test", "dataset", "rows_span", "mlflow_run_id")
+    kept = (
+        "name",
+        "started_at",
+        "test",
+        "dataset",
+        "predictions_digest",
+        "rows_span",
+        "mlflow_run_id",
+    )
     return {
         "number": number,
         **{key: evaluation[key] for key in kept},

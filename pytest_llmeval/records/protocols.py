@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from typing import BinaryIO
 from typing import Protocol
-from typing import runtime_checkable
 
 from pytest_llmeval.records.gates import Decision
 from pytest_llmeval.records.rows import ModelRef
@@ -112,46 +111,6 @@ class Progress(Protocol):
         """Say that `done` of `total` rows are answered, `errors` of them in error."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a deployment is about to do."""
-
-    target: str
-    summary: str
-    """One sentence for people."""
-    changes: tuple[str, ...]
-    """One line for each write; empty when all is as wanted."""
-
-
-class DeployTarget(Protocol):
-    """Somewhere a model version can go live."""
-
-    def plan(self, verdict: Mapping[str, Any]) -> Plan:
-        """Compare the verdict with the world.
-
-        Raises:
-            DeploymentRefused: the world is not as the verdict saw it.
-        """
-
-    def apply(self, verdict: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        """Make the change, read it back, and say in one sentence what is live."""
-
-
-@runtime_checkable
-class BaselineTarget(Protocol):
-    """A target that remembers which run evaluated the version that is live there."""
-
-    def live(self) -> tuple[str, Mapping[str, str]]:
-        """Return the version that is live, and its tags.
-
-        Raises:
-            DeploymentRefused: none is.
-        """
-
-    def mark(self, version: str, tags: Mapping[str, str]) -> None:
-        """Tag a version; what is live stays."""
-
-
 class Tracker(Protocol):
     """Keeps runs where a team looks them up.
 
@@ -178,3 +137,19 @@ class Tracker(Protocol):
 
     def log_verdict(self, run_id: str, run: Mapping[str, Any], verdict: Path) -> None:
         """Add the verdict file to the run that `log_run` gave, and end that run."""
+
+    def find_predictions(
+        self, run: Mapping[str, Any], test: str, params: Mapping[str, str]
+    ) -> set[str]:
+        """Return the digests of the predictions that complete runs have made.
+
+        Args:
+            run: Of the mapping only ``experiment`` and ``experiment_id``.
+            test: The test whose evaluations count.
+            params: The parameters that they have.
+        """
+
+    def log_deployment(
+        self, run_id: str, deployment: Path, tags: Mapping[str, str]
+    ) -> None:
+        """Add what a deployment did to the run that `log_run` gave; ended or not."""

@@ -104,6 +104,7 @@ def evaluation_of(child, number):
         "duration_s": 1.0,
         "test": f"evals/test_{number}.py::test_x",
         "dataset": {"name": "qa.jsonl", "digest": "sha256:00", "rows": 1},
+        "predictions_digest": "sha256:p",
         "rows_span": (0, 3),
         "mlflow_run_id": child,
         "metrics": {},

@@ -36,6 +36,7 @@ EVALUATION = {
     "duration_s": 1.5,
     "test": "evals/test_qa.py::test_qa",
     "dataset": {"name": "qa.jsonl", "digest": "sha256:00", "rows": 2},
+    "predictions_digest": "sha256:p",
     "rows_span": (0, 10),
     "mlflow_run_id": None,
     "metrics": {"rouge1": {"value": 0.5, "lower": None, "upper": None, "n": 2}},

@@ -32,6 +32,10 @@ RUN_TAG = "llmeval.run_id"
 """On the parent and on every child."""
 EVALUATION_TAG = "llmeval.evaluation"
 """On the child of an evaluation: its number in the run, from 1."""
+TEST_TAG = "llmeval.test"
+PREDICTIONS_TAG = "llmeval.predictions"
+STATUS_TAG = "llmeval.status"
+"""On the child of an evaluation: the status of its run's verdict."""
 PARENT_TAG = "mlflow.parentRunId"
 LONGEST_VALUE = 5_000
 """MLflow cuts longer parameters and tags."""
@@ -89,7 +93,9 @@ class MlflowTracker:
         for evaluation in run["evaluations"]:
             tags = _child_tags(run, parent) | {
                 EVALUATION_TAG: str(evaluation["number"]),
-                "llmeval.test": evaluation["test"],
+                TEST_TAG: evaluation["test"],
+                PREDICTIONS_TAG: evaluation["predictions_digest"],
+                STATUS_TAG: run["tags"]["llmeval.verdict"],
             }
             child = _child_of(evaluation, found)
             kept.add(self._log_evaluation(experiment, evaluation, child, tags, rows))
@@ -103,6 +109,32 @@ class MlflowTracker:
         self._client.log_artifact(run_id, str(verdict))
         status = "FINISHED" if run["passed"] else "FAILED"
         self._end(run_id, status, run["finished_at"])
+
+    def find_predictions(
+        self, run: Mapping[str, Any], test: str, params: Mapping[str, str]
+    ) -> set[str]:
+        """Search by the hashes, which hold no quotes; then compare the rest."""
+        found = run["experiment_id"] or self._experiment_named(run["experiment"])
+        if found is None:
+            return set()
+        digests = {key: text for key, text in params.items() if "digest" in key}
+        query = " and ".join(f"params.`{key}` = '{digests[key]}'" for key in digests)
+        return {
+            child.data.tags[PREDICTIONS_TAG]
+            for child in self._search(str(found), query)
+            if child.data.tags.get(TEST_TAG) == test
+            and child.data.tags.get(STATUS_TAG) in ("pass", "fail")
+            and params.items() <= child.data.params.items()
+            and PREDICTIONS_TAG in child.data.tags
+        }
+
+    def log_deployment(
+        self, run_id: str, deployment: Path, tags: Mapping[str, str]
+    ) -> None:
+        """Add the file and the tags to the parent run."""
+        self._client.log_artifact(run_id, str(deployment))
+        for key, value in _texts(tags).items():
+            self._client.set_tag(run_id, key, value)
 
     def _find_experiment(self, run: Mapping[str, Any]) -> str:
         from mlflow.exceptions import MlflowException
@@ -133,7 +165,10 @@ class MlflowTracker:
 
     def _find_runs(self, experiment: str, run: Mapping[str, Any]) -> list[Run]:
         """Return every MLflow run that was made for a run, parents and children."""
-        query = f"tags.`{RUN_TAG}` = '{run['run_id']}'"
+        found = self._search(experiment, f"tags.`{RUN_TAG}` = '{run['run_id']}'")
+        return sorted(found, key=lambda item: item.info.run_id)
+
+    def _search(self, experiment: str, query: str) -> list[Run]:
         found: list[Run] = []
         token = None
         while True:
@@ -141,7 +176,7 @@ class MlflowTracker:
             found += page
             token = page.token
             if not token:
-                return sorted(found, key=lambda item: item.info.run_id)
+                return found
 
     def _find_parent(
         self, experiment: str, run: Mapping[str, Any], found: Sequence[Run]
