@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_llmeval.decisions import decide_improved
     from pytest_llmeval.decisions import decide_no_regression
     from pytest_llmeval.decisions import decide_quantile
+    from pytest_llmeval.errors import DeploymentRefused
     from pytest_llmeval.errors import LLMEvalError
     from pytest_llmeval.hooks import hookimpl
     from pytest_llmeval.metrics import regex_match
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from pytest_llmeval.records import Example
     from pytest_llmeval.records import Gate
     from pytest_llmeval.records import Metric
+    from pytest_llmeval.records import Plan
     from pytest_llmeval.records import Prediction
+    from pytest_llmeval.records import State
     from pytest_llmeval.results import EvalResults
     from pytest_llmeval.runner import evaluate
 
@@ -38,13 +41,16 @@ if TYPE_CHECKING:
 __all__ = [
     "CallableModel",
     "DatasetRef",
+    "DeploymentRefused",
     "EvalResults",
     "Example",
     "Gate",
     "LLMEvalError",
     "Metric",
+    "Plan",
     "Prediction",
     "Settings",
+    "State",
     "assert_each_slice",
     "assert_improved",
     "assert_metric",
@@ -64,13 +70,16 @@ __all__ = [
 _HOME = {
     "CallableModel": "models",
     "DatasetRef": "records",
+    "DeploymentRefused": "errors",
     "EvalResults": "results",
     "Example": "records",
     "Gate": "records",
     "LLMEvalError": "errors",
     "Metric": "records",
+    "Plan": "records",
     "Prediction": "records",
     "Settings": "config",
+    "State": "records",
     "assert_each_slice": "assertions",
     "assert_improved": "assertions",
     "assert_metric": "assertions",

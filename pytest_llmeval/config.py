@@ -71,6 +71,10 @@ class Settings:
     point_gates: str = "refuse"
     reruns: str = "block"
     deploy_refs: str = ""
+    deploy_timeout_s: float = 1200.0
+    verdict_max_age_h: float = 24.0
+    max_attempts: int = 3
+    plugins: str = ""
     worker: int = 0
     """Which of the run's worker processes this is, from 0."""
     workers: int = 1
@@ -108,6 +112,14 @@ class Settings:
     def manifest_path(self) -> Path:
         """The gate manifest."""
         return self.rootdir / self.manifest
+
+
+def experiment() -> dict[str, str | None]:
+    """Return the name and, where it is known, the id of the experiment in MLflow."""
+    return {
+        "experiment": os.environ.get("MLFLOW_EXPERIMENT_NAME") or "llmeval",
+        "experiment_id": os.environ.get("MLFLOW_EXPERIMENT_ID") or None,
+    }
 
 
 def build_settings(rootdir: Path, given: Mapping[str, Any]) -> Settings:

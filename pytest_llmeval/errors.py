@@ -144,7 +144,11 @@ class MissingDependency(LLMEvalError, ImportError):
     """An optional package is not installed."""
 
 
-EXTRAS = {"xllamacpp": "local", "sacrebleu": "metrics"}
+EXTRAS = {
+    "databricks.sdk": "databricks",
+    "sacrebleu": "metrics",
+    "xllamacpp": "local",
+}
 
 
 def optional(package: str) -> ModuleType | Any:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_llmeval.records import Metric
     from pytest_llmeval.records import Model
     from pytest_llmeval.records import ModelRef
+    from pytest_llmeval.records import Plan
     from pytest_llmeval.records import StoredRun
     from pytest_llmeval.records import Tracker
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 hookspec = pluggy.HookspecMarker("pytest")
 hookimpl = pluggy.HookimplMarker("pytest")
 
-BACKENDS = ("files", "http", "llamacpp", "mlflow", "runs")
+BACKENDS = ("databricks", "files", "http", "llamacpp", "mlflow", "runs")
 
 
 @hookspec(firstresult=True)
@@ -130,14 +132,45 @@ def pytest_llmeval_tracker(uri: str, settings: Settings) -> Tracker | None:
     """
 
 
+@hookspec
+def pytest_llmeval_gate(verdict: Mapping[str, Any]) -> str | Sequence[str] | None:
+    """Say why a run must not go live, whatever its gates say.
+
+    Called once per run, in the controller, at the final exit status and before the
+    verdict is written; every implementation is called, with a copy. It can only block:
+    a passing verdict fails then with the reason VETOED. To raise is a veto too.
+
+    Args:
+        verdict: What ``verdict.json`` is about to say.
+
+    Returns:
+        A sentence, or several; None where nothing speaks against it.
+    """
+
+
 @hookspec(firstresult=True)
 def pytest_llmeval_deploy_target(
     target: str, settings: Settings
 ) -> DeployTarget | None:
     """Give the target that a string names, for example ``registry:qa@champion``.
 
-    Called once per deployment, in the controller, after the verdict; the first result
-    wins.
+    Called once per deployment and target, in the controller, after the verdict; the
+    first result wins.
+    """
+
+
+@hookspec
+def pytest_llmeval_deploy(verdict: Mapping[str, Any], plan: Sequence[Plan]) -> None:
+    """Do what else belongs to a deployment.
+
+    Called once all targets are live and read back; every implementation is called. To
+    raise means that the deployment failed: every target goes back to what was live.
+    Belongs in an installed plugin or a module that the ini value ``llmeval_plugins``
+    names, where ``llmeval deploy`` finds it too.
+
+    Args:
+        verdict: The content of ``verdict.json``; it passed.
+        plan: What was done, one for each target.
     """
 
 
@@ -151,6 +184,18 @@ def register_backends(manager: pluggy.PluginManager) -> None:
         path = f"pytest_llmeval.backends.{name}"
         if not manager.has_plugin(path):
             manager.register(importlib.import_module(path), name=path)
+
+
+def plugin_names(caller: pluggy.HookCaller, rootdir: Path) -> list[str]:
+    """Return the names of the plugins that implement a hook, sorted."""
+    found = caller.get_hookimpls()
+    return sorted({shown_name(one.plugin_name, rootdir) for one in found})
+
+
+def shown_name(plugin: str, rootdir: Path) -> str:
+    """Return a plugin's name; that of a conftest.py is its path from the rootdir."""
+    path = Path(plugin)
+    return str(path.relative_to(rootdir)) if path.is_relative_to(rootdir) else plugin
 
 
 def headless_manager() -> pluggy.PluginManager:

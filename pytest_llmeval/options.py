@@ -46,7 +46,8 @@ OPTIONS = (
         ini="llmeval_model",
         metavar="MODEL",
         help="model under test: gguf:NAME, gguf:/FILE.gguf, http(s)://HOST/v1#NAME, "
-        "openai:/NAME, models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/PATH or "
+        "openai:/NAME, endpoints:/NAME, models:/NAME@ALIAS, models:/NAME/VERSION, "
+        "runs:/ID/PATH or "
         "python:MODULE:FUNCTION (default: none)",
     ),
     Option(
@@ -220,8 +221,9 @@ OPTIONS = (
         field="deploy",
         option="--llmeval-deploy",
         metavar="TARGET",
-        help="deploy what was evaluated when the verdict is pass: registry:NAME@ALIAS "
-        "(default: none)",
+        help="deploy what was evaluated when the verdict is pass: registry:NAME@ALIAS, "
+        "serving:ENDPOINT, local:PORT, several with commas between; dry-run:TARGET "
+        "plans only (default: none)",
     ),
     Option(
         field="point_gates",
@@ -235,6 +237,35 @@ OPTIONS = (
         ini="llmeval_deploy_refs",
         help="git refs, separated by spaces, that may deploy in CI systems other than "
         "GitHub Actions (default: none)",
+    ),
+    Option(
+        field="deploy_timeout_s",
+        ini="llmeval_deploy_timeout",
+        type=float,
+        least=0.001,
+        help="seconds that a deployment waits for each target to be ready, and again "
+        "for each one that is rolled back (default: 1200)",
+    ),
+    Option(
+        field="verdict_max_age_h",
+        ini="llmeval_verdict_max_age",
+        type=float,
+        least=0,
+        help="hours after which a verdict is too old to be deployed (default: 24)",
+    ),
+    Option(
+        field="max_attempts",
+        ini="llmeval_max_attempts",
+        type=int,
+        least=1,
+        help="most times that a gate may be decided on new answers of one model "
+        "version to the same data before its pass counts no more (default: 3)",
+    ),
+    Option(
+        field="plugins",
+        ini="llmeval_plugins",
+        help="modules, separated by spaces, whose pytest_llmeval_* hooks hold in "
+        "pytest and in llmeval deploy alike (default: none)",
     ),
     Option(
         field="markdown",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib.metadata
 import os
 import platform
@@ -35,6 +36,7 @@ PULL_REQUEST_VARIABLES = (
     "SYSTEM_PULLREQUEST_PULLREQUESTID",
 )
 URL_VARIABLES = ("BUILD_URL", "CI_JOB_URL")
+ACTOR_VARIABLES = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_USER_ID")
 DISTRIBUTIONS = (
     "pytest-llmeval-gate",
     "pytest",
@@ -82,6 +84,29 @@ def read_provenance(rootdir: Path) -> Provenance:
         ci_url=_ci_url(environment),
         versions=_versions(),
     )
+
+
+def who() -> dict[str, str | None]:
+    """Return who runs this process, on which machine, and for which CI run."""
+    return {
+        "actor": _first(os.environ, ACTOR_VARIABLES) or _user(),
+        "host": platform.node(),
+        "ci_url": _ci_url(os.environ),
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container whose user has no name
+        return f"uid {os.getuid()}"
+
+
+def is_ci(environment: Mapping[str, str]) -> bool:
+    """Return whether a CI system runs this process."""
+    if environment.get("GITHUB_ACTIONS"):
+        return True
+    return any(_is_on(environment.get(name)) for name in CI_VARIABLES)
 
 
 def _git(rootdir: Path, *arguments: str) -> str | None:
@@ -142,7 +167,7 @@ def untrusted(environment: Mapping[str, str], deploy_refs: str) -> str | None:
         return None
     if _first(environment, PULL_REQUEST_VARIABLES):
         return "a pull request is evaluated, never deployed"
-    if any(_is_on(environment.get(name)) for name in CI_VARIABLES):
+    if is_ci(environment):
         ref = _first(environment, REF_VARIABLES)
         if ref not in deploy_refs.split():
             return (

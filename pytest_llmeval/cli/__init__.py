@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pytest_llmeval.cli import baseline
 from pytest_llmeval.cli import cache
+from pytest_llmeval.cli import deploy
 from pytest_llmeval.cli import doctor
 from pytest_llmeval.cli import gates
 from pytest_llmeval.cli import init
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         plan_size,
         gates,
         report,
+        deploy,
         cache,
         baseline,
         sync,

@@ -59,7 +59,7 @@ def add(commands: Commands) -> None:
 
 
 def _set(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    from pytest_llmeval.deploy import set_baseline
+    from pytest_llmeval.deploy.baseline import set_baseline
     from pytest_llmeval.hooks import headless_manager
     from pytest_llmeval.store import RunDirectory
     from pytest_llmeval.store import find_run
@@ -86,7 +86,7 @@ def _set(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _show(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    from pytest_llmeval.deploy import find_live
+    from pytest_llmeval.deploy.baseline import find_live
     from pytest_llmeval.hooks import headless_manager
 
     settings = _registry_settings(options, None)

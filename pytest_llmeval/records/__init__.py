@@ -13,6 +13,14 @@ from pytest_llmeval.records.canonical import is_missing
 from pytest_llmeval.records.canonical import is_number
 from pytest_llmeval.records.canonical import is_range
 from pytest_llmeval.records.canonical import plain
+from pytest_llmeval.records.deployments import BaselineTarget
+from pytest_llmeval.records.deployments import DeployTarget
+from pytest_llmeval.records.deployments import Live
+from pytest_llmeval.records.deployments import Move
+from pytest_llmeval.records.deployments import Note
+from pytest_llmeval.records.deployments import Plan
+from pytest_llmeval.records.deployments import State
+from pytest_llmeval.records.deployments import Step
 from pytest_llmeval.records.gates import LONGEST_FLIP
 from pytest_llmeval.records.gates import OPS
 from pytest_llmeval.records.gates import Comparison
@@ -28,10 +36,7 @@ from pytest_llmeval.records.gates import Op
 from pytest_llmeval.records.gates import Status
 from pytest_llmeval.records.gates import WorstRow
 from pytest_llmeval.records.protocols import Ask
-from pytest_llmeval.records.protocols import BaselineTarget
-from pytest_llmeval.records.protocols import DeployTarget
 from pytest_llmeval.records.protocols import Model
-from pytest_llmeval.records.protocols import Plan
 from pytest_llmeval.records.protocols import Progress
 from pytest_llmeval.records.protocols import Recorder
 from pytest_llmeval.records.protocols import RowSource
@@ -67,11 +72,14 @@ __all__ = [
     "Flip",
     "Gate",
     "Kind",
+    "Live",
     "Metric",
     "MetricValue",
     "Missing",
     "Model",
     "ModelRef",
+    "Move",
+    "Note",
     "OnError",
     "Op",
     "Plan",
@@ -84,7 +92,9 @@ __all__ = [
     "Row",
     "RowError",
     "RowSource",
+    "State",
     "Status",
+    "Step",
     "StoredRun",
     "Tracker",
     "Usage",

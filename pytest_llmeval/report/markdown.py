@@ -255,7 +255,11 @@ def _closing(run: ReportedRun) -> Iterator[str]:
         yield f"stored replies: {stored['rows']:,}, up to {old} old"
     if run.deployment is not None:
         reason, target = run.deployment["reason"], inert(run.deployment["target"])
-        words = {"DEPLOYED": "deployed", "NOOP": "nothing to deploy"}
+        words = {
+            "DEPLOYED": "deployed",
+            "NOOP": "nothing to deploy",
+            "DRY_RUN": "would be deployed",
+        }
         word = words.get(reason, f"not deployed, {inert(reason)}")
         said = inert(run.deployment["message"], LONGEST_SENTENCE)
         yield f"deployment to {target}: {word}: {said}"

@@ -128,9 +128,14 @@ def verdict_lines(
     """Return status and text of the lines that close a run."""
     status, reason = verdict["status"], verdict["reason"]
     line = f"verdict: {status}"
-    if reason != "OK":
+    if reason == "VETOED":
+        line += " (VETOED)"
+    elif reason != "OK":
         line += f" ({reason}: {safe(verdict['detail'], 500)})"
     lines = [(status, line)]
+    for veto in verdict["vetoes"]:
+        said = f"{veto['plugin']}: {veto['message']}"
+        lines.append(("fail", f"veto of {safe(said, 500)}"))
     if verdict["manifest"] is None:
         advice = "nothing can be deployed; write one with: llmeval gates update"
         lines.append(("", f"manifest: none, so {advice}"))

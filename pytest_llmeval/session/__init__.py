@@ -108,7 +108,14 @@ def open_outbox(
         **shared,
     )
     if not directory.verdict.exists():  # the first of all processes
-        run = Run(settings, manager.hook, started_at=start.at, say=outbox.say, **shared)
+        run = Run(
+            settings,
+            manager.hook,
+            started_at=start.at,
+            say=outbox.say,
+            signing_key=signing_key,
+            **shared,
+        )
         run.begin()
     return outbox, recorder
 

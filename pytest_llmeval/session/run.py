@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Iterable
 from collections.abc import Mapping
-from dataclasses import asdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,11 @@ from typing import Any
 import pluggy
 
 from pytest_llmeval.config import Settings
-from pytest_llmeval.deploy import deploy
-from pytest_llmeval.deploy import known_refusal
+from pytest_llmeval.deploy.deployer import Deployer
+from pytest_llmeval.deploy.deployer import Order
+from pytest_llmeval.deploy.outcome import Outcome
+from pytest_llmeval.deploy.refusals import known_refusal
+from pytest_llmeval.deploy.targets import DRY_RUN
 from pytest_llmeval.evidence import Evidence
 from pytest_llmeval.gate import explain
 from pytest_llmeval.provenance import read_provenance
@@ -24,19 +26,22 @@ from pytest_llmeval.records import canonical
 from pytest_llmeval.records import from_builtins
 from pytest_llmeval.report.terminal import refusal_line
 from pytest_llmeval.report.terminal import verdict_lines
+from pytest_llmeval.seal import seal
+from pytest_llmeval.session.plugins import add_plugins
 from pytest_llmeval.store import RunDirectory
 from pytest_llmeval.text import one_line
+from pytest_llmeval.text import redact_within
+from pytest_llmeval.text import redactor
 from pytest_llmeval.text import safe
 from pytest_llmeval.tracking import RunTracking
 from pytest_llmeval.tracking import Say
-from pytest_llmeval.tracking import is_uploaded
+from pytest_llmeval.tracking import tracked_id
 from pytest_llmeval.verdict import NO_MANIFEST
 from pytest_llmeval.verdict import format_manifest
 from pytest_llmeval.verdict import judge
 from pytest_llmeval.verdict import keep_live_tables
 from pytest_llmeval.verdict import manifest_entry
 from pytest_llmeval.verdict import read_manifest
-from pytest_llmeval.verdict import sign
 from pytest_llmeval.verdict import verdict_document
 
 
@@ -93,7 +98,8 @@ class Run:
             ConfigurationError: the folder cannot be written.
         """
         if self._settings.gates is None:
-            self._directory.create(self._verdict("incomplete", "INCOMPLETE", "running"))
+            begun = self._verdict("incomplete", "INCOMPLETE", "running")
+            self._directory.create(seal(begun, self._key))
         else:
             self._directory.prepare()
         if self._settings.deploy is not None:
@@ -201,11 +207,12 @@ class Run:
 
     def _finish_run(self, exit_status: int) -> int:
         evidence, finished_at = self._evidence, time.time()
-        status, reason, detail = judge(evidence, self._manifest)
         verdict: Mapping[str, Any]
         try:
             self._gather_rows()
-            verdict = self._verdict(status, reason, detail, finished_at)
+            judged = judge(evidence, self._manifest)
+            verdict = self._verdict(*judged, finished_at)
+            verdict = add_plugins(verdict, self._hook, self._settings.rootdir)
             self._write_verdict(verdict)
         except OSError as error:
             self.say(
@@ -214,9 +221,12 @@ class Run:
                 "the verdict stays incomplete, and nothing is tracked or deployed",
             )
             return exit_status or 1
+        status = verdict["status"]
         verdict = self._tracking.upload(verdict, self._evaluations, self._write_verdict)
         self._show(verdict)
         if evidence.over_budget:  # whatever the gates say of the rows that are there
+            exit_status = exit_status or 1
+        if self._settings.deploy is not None and status != "pass":
             exit_status = exit_status or 1
         failed = status != "pass" or self._manifest is None
         if self._settings.require and failed:
@@ -224,8 +234,9 @@ class Run:
                 path = self._settings.manifest
                 self.say("fail", f"required: {NO_MANIFEST.format(path=path)}")
             exit_status = exit_status or 1
-        if self._settings.deploy is not None and not self._deploy(verdict):
-            exit_status = exit_status or 1
+        if self._settings.deploy is not None:
+            deployed = self._deploy(verdict, self._settings.deploy)
+            exit_status = exit_status or deployed
         if not self._publish(verdict):
             exit_status = exit_status or 1
         if exit_status:
@@ -236,7 +247,7 @@ class Run:
     def _verdict(
         self, status: str, reason: str, detail: str, finished_at: float | None = None
     ) -> dict[str, Any]:
-        return verdict_document(
+        document = verdict_document(
             run_id=self._directory.run_id,
             status=status,
             reason=reason,
@@ -251,9 +262,12 @@ class Run:
             evaluations=self._evaluations,
             times=(self._started_at, finished_at),
         )
+        # Before it is sealed: a secret that is taken out later would break the seal.
+        redacted: dict[str, Any] = redact_within(document, redactor())
+        return redacted
 
     def _write_verdict(self, verdict: Mapping[str, Any]) -> None:
-        self._directory.write(self._directory.verdict, sign(verdict, self._key))
+        self._directory.write(self._directory.verdict, seal(verdict, self._key))
 
     def _show(self, verdict: Mapping[str, Any]) -> None:
         for status, line in verdict_lines(verdict, self._places(verdict)):
@@ -288,33 +302,37 @@ class Run:
         root = self._settings.rootdir
         return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
-    def _deploy(self, verdict: Mapping[str, Any]) -> bool:
-        settings = self._settings
-        outcome = deploy(
-            verdict,
-            settings.deploy or "",
-            self._hook,
-            settings,
-            self._provenance,
-            is_tracked=is_uploaded(self._directory),
+    def _deploy(self, verdict: Mapping[str, Any], text: str) -> int:
+        """Deploy, or plan it alone for ``dry-run:``; return an exit status."""
+        target = text.removeprefix(DRY_RUN)
+        order = Order(
+            target=target,
+            path=self._directory.deployment,
+            verdict=verdict,
+            tracked_id=tracked_id(self._directory),
         )
-        document = {
-            "schema": 1,
-            "run_id": self._directory.run_id,
-            "verdict_reason": verdict["reason"],
-            **asdict(outcome),
-            "at": time.time(),
-        }
+        deployer = Deployer(
+            self._hook,
+            self._settings,
+            self._provenance,
+            say=lambda line: self.say("", safe(line, 1_000)),
+        )
+        if target == text:
+            outcome = deployer.apply(order)
+        else:
+            outcome = deployer.plan(order)
+            self._note_dry_run(outcome)
+        for line in outcome.details:
+            self.say("", safe(line, 500))
+        self.say("pass" if outcome.ok else "fail", safe(outcome.line, 1_000))
+        return outcome.exit_status
+
+    def _note_dry_run(self, outcome: Outcome) -> None:
+        document = {**outcome.to_dict(), "run_id": self._directory.run_id}
         try:
             self._directory.write(self._directory.deployment, document)
         except OSError as error:
             self.say("fail", f"cannot write {self._directory.deployment}: {error}")
-        word = {"DEPLOYED": "deployed", "NOOP": "nothing to deploy"}
-        text = word.get(outcome.reason, f"not deployed: {outcome.reason}")
-        self.say(
-            "pass" if outcome.ok else "fail", f"{text}: {safe(outcome.message, 500)}"
-        )
-        return outcome.ok
 
     def _finish_gates(self, exit_status: int) -> int:
         """Write the manifest, or show how it would change."""

@@ -13,12 +13,16 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
 
 import pytest
 
 from . import case_suites
 
+
+if TYPE_CHECKING:
+    from .registry import Registered
 
 INI = """\
 [pytest]
@@ -348,3 +352,42 @@ def cases(suite: Suite) -> Suite:
     )
     suite.write("evals/test_qa.py", case_suites.CASES)
     return suite
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]:
+    """A project that is copied for each test: to make it takes ten seconds."""
+    from .registry import make_registered
+
+    with pytest.MonkeyPatch.context() as patch:
+        as_on_a_laptop(patch)
+        yield make_registered(tmp_path_factory.mktemp("registered") / "project")
+
+
+@pytest.fixture
+def project(template: Registered, tmp_path: Path) -> Registered:
+    """A project with a registry, of which nothing is evaluated."""
+    from .registry import copy_of
+
+    return copy_of(template, tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def both(
+    template: Registered, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registered]:
+    from .registry import copy_of
+    from .registry import evaluate_both
+
+    copied = copy_of(template, tmp_path_factory.mktemp("evaluated") / "project")
+    with pytest.MonkeyPatch.context() as patch:
+        as_on_a_laptop(patch)
+        yield evaluate_both(copied)
+
+
+@pytest.fixture
+def evaluated(both: Registered, tmp_path: Path) -> Registered:
+    """A project with a passing run for each of the versions 1 and 2."""
+    from .registry import copy_of
+
+    return copy_of(both, tmp_path / "project")

@@ -289,7 +289,7 @@ def test_a_first_version_is_refused_where_one_is_live(project):
 
     result = project.run(*AUTO, "--llmeval-deploy", "registry:qa@champion")
 
-    assert result.ret == 1
+    assert result.ret == 10
     assert gate(project)["reason"] == "FIRST_VERSION"
     assert project.deployment["reason"] == "BASELINE_MISSING"
     live = client(project).get_model_version_by_alias("qa", "champion")

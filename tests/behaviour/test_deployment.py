@@ -1,95 +1,33 @@
 """Only a complete, passing verdict moves an alias of a real MLflow registry."""
 
+import json
 import shutil
 from pathlib import Path
 
-import mlflow
 import pytest
 
 from pytest_llmeval.config import Settings
-from pytest_llmeval.deploy import deploy
+from pytest_llmeval.deploy.deployer import Deployer
+from pytest_llmeval.deploy.deployer import Order
 from pytest_llmeval.hooks import headless_manager
 from pytest_llmeval.provenance import read_provenance
 from pytest_llmeval.store import RunDirectory
-from pytest_llmeval.tracking import is_uploaded
+from pytest_llmeval.tracking import tracked_id
 
-from .conftest import Suite
+from .registry import aliases
+from .registry import client
 
 
 # MLflow warns in many places; the runs under test are in processes of their own.
 pytestmark = pytest.mark.filterwarnings("ignore")
-MODEL = """\
-import mlflow
-from mlflow.pyfunc import PythonModel
-
-
-class Shout(PythonModel):
-    def predict(self, model_input: list[str]) -> list[str]:
-        return [text.upper() for text in model_input]
-
-
-mlflow.models.set_model(Shout())
-"""
 TARGET = ("--llmeval-deploy", "registry:qa@champion")
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with qa versions 1 and 2, both `candidate` once, `champion` unset."""
-    folder = tmp_path_factory.mktemp("registry")
-    (folder / "model.py").write_text(MODEL)
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    mlflow.set_tracking_uri(uri)
-    client = mlflow.MlflowClient()
-    experiment = client.create_experiment(
-        "models", artifact_location=(folder / "mlartifacts").as_uri()
-    )
-    with mlflow.start_run(experiment_id=experiment):
-        for _ in range(2):
-            mlflow.pyfunc.log_model(
-                name="qa",
-                python_model=str(folder / "model.py"),
-                registered_model_name="qa",
-                pip_requirements=[],
-            )
-    client.set_registered_model_alias("qa", "candidate", "1")
-    return folder / "mlflow.db"
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory, registry: Path) -> Suite:
-    """A committed suite with a manifest whose model is models:/qa@candidate."""
-    suite = Suite(tmp_path_factory.mktemp("project"))
-    shutil.copy(registry, suite.path / "mlflow.db")
-    suite.write("evals/conftest.py", "")
-    ini = (suite.path / "pytest.ini").read_text()
-    suite.write("pytest.ini", f"{ini}llmeval_model = models:/qa@candidate\n")
-    suite.update_gates()
-    shutil.rmtree(suite.path / ".llmeval")
-    suite.commit()
-    return suite
-
-
-@pytest.fixture
-def project(template: Suite, tmp_path: Path) -> Suite:
-    shutil.copytree(template.path, tmp_path / "project")
-    return Suite(tmp_path / "project")
-
-
-def client(project):
-    return mlflow.MlflowClient(f"sqlite:///{project.path / 'mlflow.db'}")
-
-
-def aliases(project):
-    found = client(project).get_registered_model("qa").aliases
-    return {alias: int(version) for alias, version in found.items()}
 
 
 def refuse(project, *arguments, expected):
     """Run with a deployment asked for; it must be refused and write nothing."""
     before = aliases(project)
     result = project.run("evals", *TARGET, *arguments)
-    assert result.ret == 1
+    assert result.ret == (10 if project.verdict["status"] == "pass" else 1)
     assert project.deployment["reason"] == expected
     assert aliases(project) == before
     result.stdout.fnmatch_lines([f"not deployed: {expected}: *"])
@@ -173,7 +111,7 @@ def test_source_alias_that_moved_meanwhile_is_refused(project):
     )
     project.commit()
     result = project.run("evals", *TARGET)
-    assert result.ret == 1
+    assert result.ret == 10
     assert project.deployment["reason"] == "MODEL_MOVED"
     assert aliases(project) == {"candidate": 2}
 
@@ -299,6 +237,25 @@ def test_run_is_tracked_with_parent_child_rows_and_verdict(project):
     assert parent.info.status == child.info.status == "FINISHED"
 
 
+def test_deployment_is_kept_in_mlflow_and_in_the_list_of_attempts(project):
+    result = project.run("evals", *TARGET, "--llmeval-tracking", "auto")
+    assert result.ret == 0
+    store, run_id = client(project), project.verdict["mlflow_run_id"]
+    local = Path(store.download_artifacts(run_id, "deployment.json"))
+    assert json.loads(local.read_text()) == project.deployment
+    tags = store.get_run(run_id).data.tags
+    assert tags["llmeval.deployment"] == "DEPLOYED registry:qa@champion"
+    version = store.get_model_version("qa", "1").tags
+    assert version["llmeval.mlflow_run"] == run_id
+    assert (
+        version["llmeval.why"] == "1 gate passed on up to 40 rows: exact_match >= 0.9"
+    )
+    (attempt,) = project.attempts
+    assert attempt == project.deployment
+    assert attempt["verdict"] == project.verdict["digest"] == version["llmeval.verdict"]
+    assert attempt["who"]["host"]
+
+
 def test_mlflow_run_is_the_run_of_the_tests_evaluation(project):
     project.write(
         "evals/test_qa.py",
@@ -323,7 +280,7 @@ def test_tracking_that_fails_is_said_and_blocks_the_deployment(suite):
     result = suite.run(
         "evals", *TARGET, "--llmeval-tracking", "sqlite:////proc/none/mlflow.db"
     )
-    assert result.ret == 1
+    assert result.ret == 10
     result.stdout.fnmatch_lines(["tracking failed: *"])
     assert suite.verdict["status"] == "pass"
     assert suite.deployment["reason"] == "NOT_TRACKED"
@@ -336,13 +293,15 @@ def test_deployment_waits_for_sync(project):
     (project.path / "mlartifacts").unlink()
     assert project.llmeval("sync").ret == 0
     directory = RunDirectory(project.path / ".llmeval", project.run_directory.name)
-    outcome = deploy(
-        project.verdict,
-        "registry:qa@champion",
-        headless_manager().hook,
-        Settings(rootdir=project.path),
-        read_provenance(project.path),
-        is_tracked=is_uploaded(directory),
+    settings, hook = Settings(rootdir=project.path), headless_manager().hook
+    deployer = Deployer(hook, settings, read_provenance(project.path), say=print)
+    outcome = deployer.apply(
+        Order(
+            target="registry:qa@champion",
+            path=directory.deployment,
+            verdict=project.verdict,
+            tracked_id=tracked_id(directory),
+        )
     )
     assert outcome.reason == "DEPLOYED", outcome.message
     assert aliases(project) == {"candidate": 1, "champion": 1}
