@@ -113,6 +113,10 @@ def pytest_configure(config: pytest.Config) -> None:
     unknown = unknown_ini(config)
     if unknown is not None:
         raise pytest.UsageError(f"llmeval: {unknown}")
+    if config.getini("llmeval_plugins"):
+        from pytest_llmeval.plugins import load_plugins
+
+        load_plugins(config)
     plugin = LLMEvalPlugin(config)
     if any(plugin.given.values()):
         plugin.settings()
