@@ -38,7 +38,16 @@ from pytest_llmeval.threads import AT_ONCE
 from pytest_llmeval.threads import Threads
 
 
-SCHEMES = ("gguf:", "http://", "https://", "openai:/", "models:/", "runs:/", "python:")
+SCHEMES = (
+    "gguf:",
+    "http://",
+    "https://",
+    "openai:/",
+    "endpoints:/",
+    "models:/",
+    "runs:/",
+    "python:",
+)
 NO_MODEL = (
     "no model is configured. Give one of:\n"
     "  pytest --llmeval-model gguf:smollm2\n"

@@ -68,13 +68,15 @@ class Proxy:
     """Stands before a server: counts requests, and answers as it is told to.
 
     `before_answer` gets the number of the request, from 1, when the server has done
-    what was asked, and returns whether the answer is passed on.
+    what was asked, and returns whether the answer is passed on. `refuse` gets method
+    and path before that, and returns the status of a refusal, or 0.
     """
 
     def __init__(self, port: int) -> None:
         self.requests: list[str] = []
         self.authorizations: set[str | None] = set()
         self.before_answer: Callable[[int], bool] = lambda number: True
+        self.refuse: Callable[[str], int] = lambda request: 0
         lock = threading.Lock()
         outer = self
 
@@ -88,6 +90,12 @@ class Proxy:
                     outer.requests.append(f"{self.command} {self.path}")
                     number = len(outer.requests)
                 outer.authorizations.add(self.headers.get("Authorization"))
+                status = outer.refuse(f"{self.command} {self.path}")
+                if status:
+                    self.send_response(status)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 server = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
                 server.request(self.command, self.path, body, dict(self.headers))
                 reply = server.getresponse()

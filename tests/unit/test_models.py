@@ -173,8 +173,8 @@ def test_a_model_object_is_found_by_module_and_name(run, module):
             "ggf:smollm2",
             ConfigurationError,
             "unknown model scheme in 'ggf:smollm2'; the known ones are: gguf:, "
-            "http://, https://, openai:/, models:/, runs:/, python:; did you mean "
-            "'gguf:'?",
+            "http://, https://, openai:/, endpoints:/, models:/, runs:/, python:; did "
+            "you mean 'gguf:'?",
         ),
         ("smollm2", ConfigurationError, "unknown model scheme in 'smollm2'"),
         (3, ConfigurationError, "model=3 is neither a model string nor a callable"),
