@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_llmeval.backends.mlflow.baseline import find_baseline
 from pytest_llmeval.backends.mlflow.connection import connect
+from pytest_llmeval.backends.mlflow.local import LocalTarget
 from pytest_llmeval.backends.mlflow.model import MlflowModel
 from pytest_llmeval.backends.mlflow.model import resolve
 from pytest_llmeval.backends.mlflow.registry import RegistryTarget
@@ -59,8 +60,15 @@ def pytest_llmeval_tracker(uri: str, settings: Settings) -> MlflowTracker:
 @hookimpl(trylast=True)
 def pytest_llmeval_deploy_target(
     target: str, settings: Settings
-) -> RegistryTarget | None:
-    """Give ``registry:NAME@ALIAS``."""
+) -> RegistryTarget | LocalTarget | None:
+    """Give ``registry:NAME@ALIAS`` and ``local:PORT``."""
+    if target.startswith("local:"):
+        port = target.removeprefix("local:")
+        if not port.isdecimal() or not 1 <= int(port) <= 65_535:
+            raise ConfigurationError(
+                f"{target!r} is not of the form local:PORT, for example local:8080"
+            )
+        return LocalTarget(int(port), settings)
     if not target.startswith("registry:"):
         return None
     name, _, alias = target.removeprefix("registry:").rpartition("@")
