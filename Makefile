@@ -27,8 +27,9 @@ test: $(INSTALLED) ## run the tests, with lint, contracts and types among them
 	@$(BIN)/llmeval model pull smollm2
 	$(BIN)/python -m pytest $(TEST_OPTIONS) tests/
 
-stress: $(INSTALLED) ## kill runs at random moments and count what is lost; two minutes
+stress: $(INSTALLED) ## kill runs and deployments at random; ten minutes
 	$(BIN)/python -m tests.stress.kill_runs
+	$(BIN)/python -m tests.stress.deployments
 
 check: $(INSTALLED) ## check style and import contracts
 	$(BIN)/ruff format --check .
