@@ -19,6 +19,8 @@ from pytest_llmeval import hooks
 from pytest_llmeval import pytest_plugin
 from pytest_llmeval.metrics import built_in_metrics
 from pytest_llmeval.options import OPTIONS
+from tests.behaviour.conftest import Suite
+from tests.behaviour.conftest import as_on_a_laptop
 
 
 ROOT = Path(__file__).parents[1]
@@ -29,13 +31,16 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 REASON_MODULES = (
     "baselines",
     "datasets",
-    "deploy",
     "errors",
     "gate",
-    "session",
     "store",
     "verdict",
 )
+
+
+# Of MLflow, Databricks, HTTP and the environment.
+OF_OTHERS = ("MLFLOW_", "LLMEVAL_", "RESOURCE_", "DEPLOYMENT_", "UPDATE_", "FINISHED")
+OF_OTHERS += ("IN_PROGRESS", "NOT_READY", "DELETE", "PATCH", "PATH", "POST", "PUT")
 
 
 def documented(name, *pages):
@@ -85,6 +90,29 @@ def test_notebook_example_decides(examples):
     assert done.stdout.splitlines()[-1] == "pass 0.902 29"
 
 
+def test_deployment_examples_veto_deploy_and_announce(tmp_path, monkeypatch):
+    as_on_a_laptop(monkeypatch)
+    suite = Suite(tmp_path)
+    names = ("acme_deploys", "file_target_example")
+    for name in names:
+        shutil.copy(EXAMPLES / f"{name}.py", tmp_path)
+    suite.set_ini(pythonpath=".", llmeval_plugins=" ".join(names))
+    suite.update_gates()
+    suite.commit()
+    target = f"file:{tmp_path / 'live.txt'}"
+    (tmp_path / "FREEZE").write_text("the audit")
+    assert suite.run("evals", "--llmeval-deploy", target).ret == 1
+    assert suite.verdict["detail"] == "acme_deploys: nothing goes live now: the audit"
+    (tmp_path / "FREEZE").unlink()
+    assert suite.run("evals", "--llmeval-deploy", target).ret == 0
+    assert (tmp_path / "live.txt").read_text() == "1"
+    news = (tmp_path / "news.txt").read_text()
+    run_id = suite.run_directory.name
+    assert news == f"{target}: version None -> version 1, evaluated by {run_id}\n"
+    assert suite.llmeval("deploy", "apply", "--yes", "--target", target).ret == 0
+    assert (tmp_path / "news.txt").read_text() == news, "nothing to deploy"
+
+
 @pytest.mark.parametrize("name", [o.option for o in OPTIONS if o.option])
 def test_option_is_documented(name):
     assert documented(name)
@@ -121,12 +149,13 @@ def test_every_argument_of_assert_metric_is_documented():
 def reasons():
     package = ROOT / "pytest_llmeval"
     files = [package.glob(f"{name}.py") for name in REASON_MODULES]
-    files += [package.glob(f"{name}/[a-z]*.py") for name in ("gate", "backends/mlflow")]
+    packages = ("backends/databricks", "backends/mlflow", "deploy", "gate", "session")
+    files += [package.glob(f"{name}/[a-z]*.py") for name in packages]
     for path in itertools.chain(*files):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found = re.fullmatch(r"OK|[A-Z]{2}[A-Z_]{2,}", node.value)
-                other = node.value.startswith(("MLFLOW_", "RESOURCE_", "FINISHED"))
+                other = node.value.startswith(OF_OTHERS)
                 if found and not other:
                     yield node.value
 
