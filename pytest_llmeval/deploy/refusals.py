@@ -14,6 +14,7 @@ from pytest_llmeval.provenance import Provenance
 from pytest_llmeval.provenance import untrusted
 from pytest_llmeval.verdict import NO_MANIFEST
 from pytest_llmeval.verdict import SCHEMA
+from pytest_llmeval.verdict import read_manifest
 
 
 CLOCKS_APART_S = 300.0
@@ -119,6 +120,19 @@ def _objections(
             "VERDICT_STALE",
             f"the verdict is {-age_s:.0f} s younger than this machine's clock, so its "
             "age is not known; set the clock, or evaluate again",
+        )
+    manifest = read_manifest(settings.manifest_path)
+    if manifest is None or manifest.digest != verdict["manifest"]["digest"]:
+        yield (
+            "GATE_CHANGED",
+            f"the run was judged by the manifest {verdict['manifest']['path']}, and "
+            f"{settings.manifest} is another one; evaluate with the project's own",
+        )
+    if verdict.get("tries") and settings.reruns != "allow":
+        yield (
+            "RERUN",
+            f"tests ran more than once ({', '.join(verdict['tries'])}); set "
+            "llmeval_reruns = allow to accept that",
         )
     yield from _gate_objections(verdict["gates"], settings)
     model = verdict["model"]

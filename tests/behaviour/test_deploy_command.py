@@ -223,6 +223,21 @@ def test_edited_verdict_is_refused(evaluated):
     result.stderr.fnmatch_lines(["the verdict is not authenticated: *"])
 
 
+def test_run_that_was_judged_by_another_manifest_is_refused(evaluated):
+    lax = (evaluated.path / "evals/gates.toml").read_text().replace("0.9\n", "0.5\n")
+    evaluated.write("lax.toml", lax)
+    source = (evaluated.path / "evals/test_qa.py").read_text()
+    evaluated.write("evals/test_qa.py", source.replace("0.9", "0.5"))
+    evaluated.commit()
+    model = ("--llmeval-model", "models:/qa/1")
+    lowered = ("-o", "llmeval_manifest=lax.toml")
+    assert evaluated.run("evals", *model, *lowered, "--llmeval-require").ret == 0
+    evaluated.runs = {1: evaluated.run_directory.name}
+    assert evaluated.apply(1).ret == 10
+    assert evaluated.outcome_of(1) == "GATE_CHANGED"
+    assert aliases(evaluated) == {"candidate": 1}
+
+
 def test_signature_is_asked_for_where_there_is_a_key(evaluated, monkeypatch):
     monkeypatch.setenv("LLMEVAL_SIGNING_KEY", "a-key-of-trusted-jobs")
     result = evaluated.apply(1)

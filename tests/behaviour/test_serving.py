@@ -51,7 +51,7 @@ def workspace(monkeypatch):
 
 @pytest.fixture
 def target(workspace, tmp_path):
-    return ServingTarget("docs", Settings(rootdir=tmp_path, deploy_timeout_s=2))
+    return ServingTarget("docs", Settings(rootdir=tmp_path, deploy_timeout_s=10))
 
 
 def verdict(version="3", **changes):

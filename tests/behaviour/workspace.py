@@ -28,7 +28,7 @@ from .catalog import Catalog
 
 
 TOKEN = "dapi-workspace-canary-0123456789"
-HANG_S = 5.0
+HANG_S = 12.0
 PREFIX = "/api/2.0/serving-endpoints"
 CODES = {
     400: "INVALID_PARAMETER_VALUE",

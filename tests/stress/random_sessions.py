@@ -28,8 +28,10 @@ from pytest_llmeval.verdict import Manifest
 from pytest_llmeval.verdict import judge
 from pytest_llmeval.verdict import manifest_entry
 from pytest_llmeval.verdict import verdict_document
+from tests.unit.file_target import MANIFEST_DIGEST
 from tests.unit.file_target import FileTarget
 from tests.unit.file_target import Targets
+from tests.unit.file_target import write_manifest
 
 
 FAULTS = ("", "refuse", "ignore", "lose", "never")
@@ -55,7 +57,7 @@ class Session:
         self.decisions = [self._decision(test) for test in self.tests]
         self.manifest: Manifest | None = Manifest(
             path=Path("gates.toml"),
-            digest="sha256:m",
+            digest=MANIFEST_DIGEST,
             gates=tuple(manifest_entry(decision) for decision in self.decisions),
         )
         self.evidence = Evidence(
@@ -140,6 +142,12 @@ def _no_manifest(session: Session) -> None:
     session.manifest = None
 
 
+def _lax(session: Session) -> None:
+    """Judge by another manifest than the project's."""
+    if session.manifest is not None:
+        session.manifest = replace(session.manifest, digest="sha256:lax")
+
+
 def _lower_bar(session: Session) -> None:
     gate = Gate(metric="rouge1", op=">=", threshold=0.1, confidence=0.95)
     session.change(gate=gate)
@@ -149,7 +157,7 @@ def _point(session: Session) -> None:
     gate = Gate(metric="rouge1", op=">=", threshold=0.4)
     session.decisions = [replace(one, gate=gate) for one in session.decisions]
     session.manifest = replace(
-        session.manifest or Manifest(path=Path("g"), digest="sha256:m", gates=()),
+        session.manifest or Manifest(path=Path("g"), digest=MANIFEST_DIGEST, gates=()),
         gates=tuple(manifest_entry(one) for one in session.decisions),
     )
 
@@ -169,6 +177,7 @@ DEFECTS = {
     "failed test": lambda s: s.end("failed"),
     "inconclusive": lambda s: s.change(status="inconclusive", reason="INCONCLUSIVE"),
     "interrupted": lambda s: setattr(s.evidence, "stopped", "interrupted"),
+    "lax manifest": _lax,
     "lost worker": lambda s: s.evidence.lost.append("gw1"),
     "lower bar": _lower_bar,
     "mixed models": lambda s: s.decisions.append(
@@ -206,6 +215,7 @@ def play(seed: int, folder: Path) -> tuple[str, list[str]]:
         target.path.write_text(OLD)
         if draw.random() < 0.3:
             target.faults = draw.choices(FAULTS, k=2)
+    write_manifest(folder)
     raced = _disturb(draw, targets)
     manager = headless_manager()
     manager.register(Targets(*targets))

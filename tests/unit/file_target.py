@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,16 @@ class Targets:
         return self._targets.get(target)
 
 
+MANIFEST = "schema = 1\n"
+MANIFEST_DIGEST = "sha256:" + hashlib.sha256(MANIFEST.encode()).hexdigest()
+
+
+def write_manifest(rootdir: Path) -> None:
+    """Write the manifest that verdicts here were judged by."""
+    (rootdir / "evals").mkdir(exist_ok=True)
+    (rootdir / "evals/gates.toml").write_text(MANIFEST)
+
+
 def passing_verdict(**changes: Any) -> dict[str, Any]:
     """Return what a run of one gate on 40 rows of m/2 leaves, at commit c1."""
     gate = {
@@ -113,7 +124,7 @@ def passing_verdict(**changes: Any) -> dict[str, Any]:
             "requests": ["models:/m/2"],
             "aliases": {},
         },
-        "manifest": {"path": "evals/gates.toml", "digest": "sha256:1"},
+        "manifest": {"path": "evals/gates.toml", "digest": MANIFEST_DIGEST},
         "commit": "c1",
         "dirty": False,
         "started_at": 0.0,

@@ -23,6 +23,7 @@ from pytest_llmeval.records import Move
 from .file_target import FileTarget
 from .file_target import Targets
 from .file_target import passing_verdict
+from .file_target import write_manifest
 
 
 PROVENANCE = Provenance(
@@ -39,6 +40,7 @@ class World:
         self.name = FileTarget(folder / "name", order=1)
         for target in (self.serve, self.name):
             target.path.write_text("1")
+        write_manifest(folder)
         self.manager = headless_manager()
         self.manager.register(Targets(self.serve, self.name))
         self.settings = Settings(
@@ -258,6 +260,8 @@ def test_roll_back_is_an_order_without_a_verdict(world):
         ({"finished_at": time.time() - 25 * 3600}, "VERDICT_STALE"),
         ({"finished_at": time.time() + 3600}, "VERDICT_STALE"),
         ({"gates": []}, "NO_GATES"),
+        ({"tries": {"t.py::test": 3}}, "RERUN"),
+        ({"manifest": {"path": "lax.toml", "digest": "sha256:2"}}, "GATE_CHANGED"),
     ],
 )
 def test_verdict_that_does_not_speak_for_this_commit_is_refused(world, changes, reason):

@@ -143,9 +143,12 @@ class Front:
         return app
 
     async def _open(self, app: web.Application) -> AsyncIterator[None]:
-        timeout = aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(
-            timeout=timeout, auto_decompress=False
+            timeout=aiohttp.ClientTimeout(total=None),
+            # A connection that is kept may be one that the server is just closing.
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
         ) as client:
             self._client = client
             yield
@@ -225,6 +228,7 @@ class Front:
             return web.Response(status=502, text="no version is live at this port\n")
         headers = _end_to_end(request.headers)
         server.in_flight += 1
+        answer: web.StreamResponse | None = None
         try:
             body = await request.read()
             async with self._client.request(
@@ -243,6 +247,8 @@ class Front:
                 await answer.write_eof()
                 return answer
         except aiohttp.ClientError as error:
+            if answer is not None:  # a part of it is sent: break off, aloud
+                raise
             text = f"version {server.version} does not answer: {type(error).__name__}\n"
             return web.Response(status=502, text=text)
         finally:
@@ -258,7 +264,7 @@ async def _serve(folder: Path, name: str) -> None:
     if not service.begin():
         return
     front = Front(folder, name, token)
-    runner = web.AppRunner(front.app(), handle_signals=False)
+    runner = web.AppRunner(front.app(), handle_signals=False, auto_decompress=False)
     await runner.setup()
     try:
         await web.TCPSite(runner, HOST, int(name)).start()

@@ -162,6 +162,8 @@ class LocalTarget:
             if isinstance(error.reason, ConnectionRefusedError):
                 return None
             raise self._foreign(str(error.reason)) from None
+        except ConnectionError:
+            return None  # it ends right now
         except ValueError:
             raise self._foreign("no JSON") from None
         if not isinstance(told, dict) or "previous" not in told:
