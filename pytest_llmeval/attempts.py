@@ -6,13 +6,16 @@ A gate lets a bad model pass in at most 5 % of the tries, so the tries are count
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from typing import TypeAlias
 
 from pytest_llmeval.config import experiment
+from pytest_llmeval.records import ModelRef
 from pytest_llmeval.records import Tracker
 from pytest_llmeval.records import canonical
 
@@ -21,6 +24,8 @@ SAME_GATE = ("test", "metric", "op", "kind", "quantile", "where", "baseline")
 """What makes it the same gate; a threshold that was changed does not."""
 SAME_DATA = ("test", "dataset_digest", "request_digest")
 SAME_MODEL = ("scheme", "name", "version", "digest")
+_Runs: TypeAlias = defaultdict[str, set[str]]
+"""The digests of the predictions that each run made."""
 
 
 def count_attempts(
@@ -28,35 +33,45 @@ def count_attempts(
 ) -> int:
     """Return how often the gate with the most tries was tried, this one included.
 
-    A try is a complete run that decided the gate on predictions which no other has.
+    A try is a complete run that decided the gate on predictions which no other has. A
+    run that evaluated the same data several times in one test made one try.
 
     Args:
         verdict: The one to be deployed.
         home: The ``.llmeval`` folder, whose runs are looked at.
         open_tracker: Gives the store that has the runs of other machines, or None.
     """
-    tries: dict[bytes, set[str]] = {_gate_key(gate): set() for gate in verdict["gates"]}
+    tries: dict[bytes, _Runs] = {
+        _gate_key(gate): defaultdict(set) for gate in verdict["gates"]
+    }
     for one in (verdict, *_earlier(home, verdict)):
         for key, digest in _predictions(one):
             if key in tries:
-                tries[key].add(digest)
+                tries[key][one["run_id"]].add(digest)
     tracker = open_tracker()
     if tracker is not None:
         tracked = _tracked(verdict, tracker)
         for gate in verdict["gates"]:
-            tries[_gate_key(gate)] |= tracked.get(_data_key(gate), set())
-    return max(map(len, tries.values()), default=0)
+            for run_id, digest in tracked.get(_data_key(gate), ()):
+                tries[_gate_key(gate)][run_id].add(digest)
+    return max(map(_count_distinct, tries.values()), default=0)
 
 
-def _tracked(verdict: Mapping[str, Any], tracker: Tracker) -> dict[bytes, set[str]]:
-    """Return the digests that tracked runs have, for each evaluation."""
+def _count_distinct(runs: _Runs) -> int:
+    return len(set(map(frozenset, runs.values())))
+
+
+def _tracked(
+    verdict: Mapping[str, Any], tracker: Tracker
+) -> dict[bytes, set[tuple[str, str]]]:
+    """Return runs and digests that the store has, for each evaluation."""
     return {
         _data_key(evaluation): tracker.find_predictions(
             experiment(),
             evaluation["test"],
             {name: evaluation[name] for name in ("model", *SAME_DATA[1:])},
         )
-        for evaluation in verdict["evaluations"]
+        for evaluation in _of_model(verdict)
     }
 
 
@@ -74,12 +89,21 @@ def _earlier(home: Path, verdict: Mapping[str, Any]) -> Iterator[Mapping[str, An
 
 
 def _predictions(verdict: Mapping[str, Any]) -> Iterator[tuple[bytes, str]]:
-    """Yield each gate with the predictions that it was decided on."""
-    evaluations = {_data_key(one): one for one in verdict["evaluations"]}
-    for gate in verdict["gates"]:
-        evaluation = evaluations.get(_data_key(gate), {})
+    """Yield each gate with predictions that it was decided on."""
+    digests = defaultdict(set)
+    for evaluation in _of_model(verdict):
         if "predictions_digest" in evaluation:
-            yield _gate_key(gate), evaluation["predictions_digest"]
+            digests[_data_key(evaluation)].add(evaluation["predictions_digest"])
+    for gate in verdict["gates"]:
+        for digest in digests.get(_data_key(gate), ()):
+            yield _gate_key(gate), digest
+
+
+def _of_model(verdict: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the evaluations of the model under test: a baseline's are no tries."""
+    identity = {name: verdict["model"][name] for name in ("scheme", "name", "version")}
+    model = str(ModelRef(**identity))
+    return [one for one in verdict["evaluations"] if one["model"] == model]
 
 
 def _gate_key(gate: Mapping[str, Any]) -> bytes:

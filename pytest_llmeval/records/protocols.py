@@ -140,8 +140,8 @@ class Tracker(Protocol):
 
     def find_predictions(
         self, run: Mapping[str, Any], test: str, params: Mapping[str, str]
-    ) -> set[str]:
-        """Return the digests of the predictions that complete runs have made.
+    ) -> set[tuple[str, str]]:
+        """Return run id and digest of the predictions that complete runs have made.
 
         Args:
             run: Of the mapping only ``experiment`` and ``experiment_id``.

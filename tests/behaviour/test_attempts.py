@@ -34,6 +34,29 @@ def llmeval_model():
 """
 
 
+BESIDE_A_BASELINE = """\
+from pytest_llmeval import CallableModel
+from pytest_llmeval import assert_no_regression
+
+OLD = CallableModel(lambda prompt: prompt.upper(), version="0")
+
+
+def test_quality(evaluate):
+    results = evaluate(data="data.jsonl", metrics=["exact_match"])
+    before = evaluate(OLD, data="data.jsonl", metrics=["exact_match"])
+    assert_no_regression(results, before, "exact_match", max_drop=0.3)
+"""
+IN_A_LOOP = """\
+from pytest_llmeval import assert_metric
+
+
+def test_quality(evaluate):
+    for _ in range(3):
+        results = evaluate(data="data.jsonl", metrics=["exact_match"])
+        assert_metric(results, "exact_match", ">=", 0.5)
+"""
+
+
 @pytest.fixture
 def luck(suite, monkeypatch):
     """A suite whose model answers other rows wrong in each try."""
@@ -84,6 +107,39 @@ def test_changed_bar_is_the_same_gate_and_another_metric_is_not(luck):
     luck.write("evals/test_qa.py", source.replace("exact_match", "token_f1"))
     luck.attempt("7")
     assert counted(luck) == 1
+
+
+def track(luck):
+    """Track in a file; return the options for that and its tracker."""
+    uri = f"sqlite:///{luck.path / 'tracked.db'}"
+    tracker = MlflowTracker(uri, luck.path / ".llmeval")
+    return ("--llmeval-tracking", uri), tracker
+
+
+def test_answers_of_a_baseline_in_the_same_test_hide_no_try(luck):
+    luck.write("evals/test_qa.py", BESIDE_A_BASELINE)
+    options, tracker = track(luck)
+    tries = []
+    for missed in ("1 2", "6 7", "11 12", "16"):
+        luck.attempt(missed, *options)
+        tries.append((counted(luck), counted(luck, tracker)))
+    assert tries == [(1, 1), (2, 2), (3, 3), (4, 4)]
+
+
+def test_run_that_evaluates_the_same_data_again_and_again_is_one_try(luck):
+    luck.write("evals/test_qa.py", IN_A_LOOP)
+    often = LUCK.replace(
+        "    missed =",
+        "    if next(CALLS) % 37 == 0:\n        return '?'\n    missed =",
+    )
+    luck.write(
+        "evals/conftest.py", f"import itertools\n{often}\n\nCALLS = itertools.count()\n"
+    )
+    options, tracker = track(luck)
+    luck.attempt("1", "--llmeval-cache", "off", *options)
+    digests = {e["predictions_digest"] for e in luck.verdict["evaluations"]}
+    assert len(digests) == 3
+    assert (counted(luck), counted(luck, tracker)) == (1, 1)
 
 
 def test_run_that_did_not_come_to_its_end_is_no_try(luck):

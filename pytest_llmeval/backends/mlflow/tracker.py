@@ -112,7 +112,7 @@ class MlflowTracker:
 
     def find_predictions(
         self, run: Mapping[str, Any], test: str, params: Mapping[str, str]
-    ) -> set[str]:
+    ) -> set[tuple[str, str]]:
         """Search by the hashes, which hold no quotes; then compare the rest."""
         found = run["experiment_id"] or self._experiment_named(run["experiment"])
         if found is None:
@@ -120,7 +120,7 @@ class MlflowTracker:
         digests = {key: text for key, text in params.items() if "digest" in key}
         query = " and ".join(f"params.`{key}` = '{digests[key]}'" for key in digests)
         return {
-            child.data.tags[PREDICTIONS_TAG]
+            (child.data.tags[RUN_TAG], child.data.tags[PREDICTIONS_TAG])
             for child in self._search(str(found), query)
             if child.data.tags.get(TEST_TAG) == test
             and child.data.tags.get(STATUS_TAG) in ("pass", "fail")
