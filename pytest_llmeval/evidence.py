@@ -40,6 +40,8 @@ class Evidence:
     reruns_allowed: bool = False
     lost: list[str] = field(default_factory=list)
     """xdist workers that ended before they said that they had done all."""
+    hooks: dict[str, set[str]] = field(default_factory=dict)
+    """For each hook of the run's end the files of xdist workers that implement it."""
     stopped: str | None = None
     """Why the run ended early, when it did."""
     decisions: list[Decision] = field(default_factory=list)

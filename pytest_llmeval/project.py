@@ -49,7 +49,7 @@ def run_in_project(arguments: Sequence[str], action: Action) -> int:
     """
     reader = _Reader(action)
     status = int(pytest.main([*ARGUMENTS, *arguments], plugins=[reader]))
-    if not reader.was_called:
+    if not reader.was_called and not status:  # else pytest has said what is wrong
         raise ConfigurationError("pytest cannot read this project: see above")
     return status
 

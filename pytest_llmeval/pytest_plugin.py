@@ -70,11 +70,13 @@ if TYPE_CHECKING:
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Add the pytest_llmeval_* hooks."""
+    """Add the pytest_llmeval_* hooks, and what loads the plugins of a project."""
     if not _clashes:
         from pytest_llmeval import hooks
+        from pytest_llmeval import plugins
 
         pluginmanager.add_hookspecs(hooks)
+        pluginmanager.register(plugins, "llmeval-plugins")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -113,7 +115,7 @@ def pytest_configure(config: pytest.Config) -> None:
     unknown = unknown_ini(config)
     if unknown is not None:
         raise pytest.UsageError(f"llmeval: {unknown}")
-    if config.getini("llmeval_plugins"):
+    if config.getini("llmeval_plugins"):  # again: -p no:llmeval-plugins lifts no veto
         from pytest_llmeval.plugins import load_plugins
 
         load_plugins(config)

@@ -17,6 +17,7 @@ from typing import Any
 import execnet
 import pytest
 
+from pytest_llmeval.hooks import plugin_names
 from pytest_llmeval.records import to_text
 
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 ATTRIBUTE = "llmeval"
 """Of a report, and of ``workerinput`` and ``workeroutput``."""
+HOOKS = ("pytest_llmeval_gate", "pytest_llmeval_deploy")
+"""Called in the controller, which collects nothing and so lacks files of theirs."""
 
 
 class WorkerSide:
@@ -67,8 +70,15 @@ class WorkerSide:
                 **self._take_news(),
                 "took_part": self._plugin.outbox is not None,
                 "selection": self._plugin.evidence.selection,
+                "hooks": {name: self._conftests(name) for name in HOOKS},
             }
         )
+
+    def _conftests(self, hook: str) -> list[str]:
+        """Return the files conftest.py of this worker that implement a hook."""
+        caller = getattr(self._config.hook, hook)
+        names = plugin_names(caller, self._config.rootpath)
+        return [name for name in names if name.endswith("conftest.py")]
 
     def _take_news(self) -> dict[str, Any]:
         """Return what there is to tell of the test that runs."""
@@ -111,6 +121,8 @@ class ControllerSide:
     def _receive_last(self, worker: str, news: dict[str, Any]) -> None:
         evidence, selection = self._plugin.evidence, news.pop("selection")
         evidence.selection = evidence.selection or selection
+        for hook, names in news.pop("hooks").items():
+            evidence.hooks.setdefault(hook, set()).update(names)
         if news.pop("took_part"):
             self._plugin.left.append(worker)
             self._plugin.open_run().receive(worker, news)

@@ -212,7 +212,8 @@ class Run:
             self._gather_rows()
             judged = judge(evidence, self._manifest)
             verdict = self._verdict(*judged, finished_at)
-            verdict = add_plugins(verdict, self._hook, self._settings.rootdir)
+            rootdir = self._settings.rootdir
+            verdict = add_plugins(verdict, self._hook, rootdir, evidence.hooks)
             self._write_verdict(verdict)
         except OSError as error:
             self.say(

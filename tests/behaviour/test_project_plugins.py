@@ -11,6 +11,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 TARGET = ("--target", "registry:qa@champion")
 DEPLOY = ("evals", "--llmeval-deploy", "registry:qa@champion")
 VETO = """\
+import pytest
+
+
 def pytest_llmeval_gate(verdict):
     verdict["status"] = "pass"
     verdict["gates"].clear()
@@ -43,6 +46,8 @@ def add_module(project, text):
         ("['one', 'two']", ["one", "two"]),
         ("True", ["True is neither a sentence nor None"]),
         ("1 / 0", ["it failed: ZeroDivisionError: division by zero"]),
+        ("exit(0)", ["it failed: SystemExit: 0"]),
+        ("pytest.fail('too risky')", ["it failed: Failed: too risky"]),
     ],
 )
 def test_veto_blocks_a_verdict_that_passes(project, said, messages):
@@ -129,6 +134,93 @@ def test_plugin_that_cannot_be_imported_is_a_usage_error(project):
     )
     assert not (project.path / ".llmeval").exists()
     assert project.llmeval("deploy", "status", *TARGET).ret == 4
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        ("import nowhere_to_be_found", "ModuleNotFoundError: No module named 'nowhere"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("def broken(:", "SyntaxError: "),
+    ],
+)
+def test_why_a_plugin_cannot_be_imported_is_said(suite, source, cause):
+    suite.set_ini(pythonpath=".", llmeval_plugins="acme_deploys")
+    suite.write("acme_deploys.py", source)
+    result = suite.run("evals")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"ERROR: llmeval: llmeval_plugins *({cause}*"])
+
+
+SKIPPED = "import pytest\n\npytest.importorskip('nowhere_to_be_found')\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments"),
+    [("", ("-p", "no:acme_deploys")), (SKIPPED, ()), (SKIPPED, ("-n", "2"))],
+    ids=["blocked", "skipped", "skipped-workers"],
+)
+def test_plugin_that_is_not_loaded_is_a_usage_error(suite, source, arguments):
+    suite.set_ini(pythonpath=".", llmeval_plugins="acme_deploys")
+    suite.write("acme_deploys.py", source)
+    result = suite.run("evals", *arguments)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: *names 'acme_deploys', which is not loaded*"])
+
+
+def test_what_loads_the_plugins_cannot_be_blocked(suite):
+    suite.set_ini(pythonpath=".", llmeval_plugins="acme_deploys")
+    suite.write("acme_deploys.py", VETO.format(said="'no'"))
+    suite.run("evals", "-p", "no:llmeval-plugins")
+    assert suite.verdict["reason"] == "VETOED"
+
+
+EARLY = """\
+import os
+
+assert "LLMEVAL_SIGNING_KEY" not in os.environ
+
+
+def pytest_addoption(parser):
+    parser.addoption("--acme")
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_plugins_are_loaded_without_the_key_and_before_conftest(
+    suite, monkeypatch, workers
+):
+    monkeypatch.setenv("LLMEVAL_SIGNING_KEY", "a long signing key")
+    suite.set_ini(pythonpath=".", llmeval_plugins="acme_deploys")
+    suite.write("acme_deploys.py", EARLY)
+    conftest = (suite.path / "evals/conftest.py").read_text()
+    suite.write("evals/conftest.py", f"import acme_deploys\n{conftest}")
+    arguments = ("evals", "-W", "error::pytest.PytestWarning", "--acme", "1")
+    assert suite.run(*arguments, *workers).ret == 0
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "0"), ("-n", "2")])
+@pytest.mark.parametrize(
+    ("place", "arguments"),
+    [("evals/sub/conftest.py", ("evals",)), ("evals/conftest.py", ("-q",))],
+    ids=["in a subfolder", "of no folder named"],
+)
+def test_hooks_that_only_workers_know_block_as_they_do_without(
+    suite, place, arguments, workers
+):
+    hooks = VETO.format(said="'no'") + HOOK.format(then="pass")
+    before = suite.path / place
+    known = before.read_text() if before.exists() else ""
+    suite.write(place, f"{hooks}{known}")
+    source = (suite.path / "evals/test_qa.py").read_text()
+    suite.write("evals/sub/test_sub.py", source.replace("data.j", "../data.j"))
+    suite.run(*arguments, *workers)
+    verdict = suite.verdict
+    assert verdict["reason"] == "VETOED"
+    assert [veto["plugin"] for veto in verdict["vetoes"]] == [place]
+    is_asked = workers != ("-n", "2")
+    assert (verdict["vetoes"][0]["message"] == "no") == is_asked
+    assert verdict["deploy_hooks"] == [place]
 
 
 def test_workers_load_the_plugins_too(project):
