@@ -168,6 +168,23 @@ def test_challenger_gets_its_share_and_is_promoted_or_taken_away(workspace, targ
     assert workspace.serves("docs") == {"qa/2": 100}
 
 
+def test_challenger_is_promoted_with_the_settings_it_was_evaluated_with(
+    workspace, target
+):
+    carry_out(target, verdict(), CHALLENGE)
+    served = workspace.endpoints["docs"]["config"]["served_entities"]
+    (challenger,) = (entity for entity in served if entity["name"] == "qa-3")
+    challenger["environment_vars"] = {"K": "new"}
+    carry_out(target, served_verdict(), PROMOTE)
+    (live,) = workspace.endpoints["docs"]["config"]["served_entities"]
+    assert live["environment_vars"] == {"K": "new"}
+
+
+def test_only_entity_without_routes_has_all_the_traffic(workspace, target):
+    workspace.endpoints["docs"]["config"]["traffic_config"] = {}
+    assert target.read().text == "qa version 2 (100 %)"
+
+
 def test_challenger_gets_less_than_half(target):
     half = Move(step="challenge", traffic=50)
     assert refusal(target, verdict(), half) == "TRAFFIC_TOO_LARGE"

@@ -44,14 +44,16 @@ def read_entities(config: Mapping[str, Any]) -> list[Entity]:
         )
         for route in (config.get("traffic_config") or {}).get("routes") or ()
     }
+    served = config.get("served_entities") or ()
+    unrouted = 100 if len(served) == 1 and not shares else 0
     found = [
         Entity(
             name=str(entity["name"]),
             model=str(entity.get("entity_name") or entity["name"]),
             version=str(entity.get("entity_version") or ""),
-            traffic=shares.get(entity["name"], 0),
+            traffic=shares.get(entity["name"], unrouted),
         )
-        for entity in config.get("served_entities") or ()
+        for entity in served
     ]
     return sorted(found, key=lambda entity: entity.name)
 
@@ -84,8 +86,9 @@ def config_of(
 ) -> dict[str, Any]:
     """Return the config that serves what is wanted; what is not ours stays as it is.
 
-    The API replaces the whole config. Entities of our model all take the settings, and
-    the environment variables, of the one that has the largest share now.
+    The API replaces the whole config. What is served already keeps its settings, since
+    they are what was evaluated; a new entity takes those, and the environment
+    variables, of the one of our model that has the largest share now.
 
     Args:
         config: The present one.
@@ -96,7 +99,9 @@ def config_of(
     ours = of_model(read_entities(config), model)
     template = present[ours[0].name] if ours else FIRST_SETTINGS
     served = [
-        _input(template, entity) if entity.model == model else _kept(present, entity)
+        _taken(present[entity.name])
+        if entity.name in present
+        else _input(template, entity)
         for entity in wanted
     ]
     routes = [
@@ -120,10 +125,6 @@ def _input(template: Mapping[str, Any], entity: Entity) -> dict[str, Any]:
         "entity_name": entity.model,
         "entity_version": entity.version,
     }
-
-
-def _kept(present: Mapping[str, Mapping[str, Any]], entity: Entity) -> dict[str, Any]:
-    return _taken(present[entity.name])
 
 
 def _taken(entity: Mapping[str, Any]) -> dict[str, Any]:
