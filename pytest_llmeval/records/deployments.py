@@ -11,6 +11,8 @@ from typing import Literal
 from typing import Protocol
 from typing import runtime_checkable
 
+from pytest_llmeval.text import utc
+
 
 Step = Literal["deploy", "challenge", "promote", "withdraw", "rollback"]
 Live = Mapping[str, Any]
@@ -45,6 +47,15 @@ class State:
     """Why its last change did not succeed."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """What the version that is live carries: its run, verdict and commit."""
+
+    @property
+    def deployed_at(self) -> str:
+        """When a deployment has made it live, as text that sorts by time."""
+        return self.tags.get("llmeval.deployed_at", "")
+
+    def is_deployed_since(self, started_at: float) -> bool:
+        """Return whether a deployment came after a moment, Unix time in seconds."""
+        return self.deployed_at > utc(started_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

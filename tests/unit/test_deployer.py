@@ -1,7 +1,6 @@
 """All targets of a deployment change, or none does, whatever fails on the way."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pytest_llmeval.hooks import headless_manager
 from pytest_llmeval.hooks import hookimpl
 from pytest_llmeval.provenance import Provenance
 from pytest_llmeval.records import Move
+from tests.behaviour.conftest import as_on_a_laptop
 
 from .file_target import FileTarget
 from .file_target import Targets
@@ -76,9 +76,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
-    for name in list(os.environ):
-        if name == "CI" or name.startswith("GITHUB_"):
-            monkeypatch.delenv(name)
+    as_on_a_laptop(monkeypatch)
     return World(tmp_path)
 
 

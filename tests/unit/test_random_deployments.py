@@ -2,13 +2,13 @@
 
 import pytest
 
+from tests.behaviour.conftest import as_on_a_laptop
 from tests.stress.random_sessions import play_many
 
 
 @pytest.fixture(autouse=True)
 def _laptop(monkeypatch):
-    for name in ("CI", "GITHUB_ACTIONS", "GITHUB_EVENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
+    as_on_a_laptop(monkeypatch)
 
 
 def test_what_has_a_defect_never_goes_live_and_no_end_is_mixed():

@@ -25,7 +25,6 @@ from pytest_llmeval.records import Move
 from pytest_llmeval.records import Note
 from pytest_llmeval.records import Plan
 from pytest_llmeval.records import State
-from pytest_llmeval.text import utc
 
 
 NONE: Live = {"exists": False, "entities": []}
@@ -52,8 +51,7 @@ class ServingTarget:
         found = self._workspace.find_endpoint(self._endpoint)
         if found is None:
             return State(live=NONE, text="no endpoint")
-        state = found.get("state") or {}
-        is_busy = state.get("config_update") == "IN_PROGRESS"
+        state, is_busy = found.get("state") or {}, _is_updating(found)
         entities = read_entities(found.get("config") or {})
         live: dict[str, Any] = {"exists": True, "entities": to_live(entities)}
         if not is_busy and state.get("ready") == "NOT_READY":
@@ -166,12 +164,12 @@ class ServingTarget:
         self, verdict: Mapping[str, Any], state: State, ours: Sequence[Entity]
     ) -> None:
         """Refuse when a deployment has come in between."""
-        deployed_at = state.tags.get("llmeval.deployed_at", "")
-        if _describes(state.tags, ours) and deployed_at > utc(verdict["started_at"]):
+        is_later = state.is_deployed_since(verdict["started_at"])
+        if is_later and _describes(state.tags, ours):
             raise DeploymentRefused(
                 "SUPERSEDED",
-                f"{self.name} serves {state.text} since {deployed_at}, after the run "
-                "started: another deployment came in between; evaluate again",
+                f"{self.name} serves {state.text} since {state.deployed_at}, after the "
+                "run started: another deployment came in between; evaluate again",
             )
 
     def _plan_back(self, move: Move, state: State) -> Plan:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from collections.abc import Mapping
-from contextlib import contextmanager
 from typing import Any
-from typing import NoReturn
 from urllib.parse import quote
 
 from pytest_llmeval.config import Settings
@@ -80,32 +77,20 @@ class Workspace:
     def _do(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        with _explained(f"{method} {path}"):
+        try:
             answer = self._client.api_client.do(
                 method, path, body=None if body is None else dict(body)
             )
+        except (OSError, ValueError) as error:  # the SDK's own are of the first kind
+            kind = type(error).__name__
+            said = str(error).partition(". Config: ")[0]  # it adds what it is set to
+            hint = f"; {HINTS[kind]}" if kind in HINTS else ""
+            raise WorkspaceError(
+                f"{method} {path}: {kind}: {one_line(said, 300)}{hint}"
+            ) from error
         return answer if isinstance(answer, dict) else {}
 
 
 def endpoint_path(name: str, part: str = "") -> str:
     """Return the path of a serving endpoint, or of a part of it."""
     return f"/api/2.0/serving-endpoints/{quote(name, safe='')}{part}"
-
-
-@contextmanager
-def _explained(request: str) -> Iterator[None]:
-    from databricks.sdk.errors import DatabricksError
-
-    try:
-        yield
-    except DatabricksError as error:
-        _fail(request, error)
-    except (OSError, TimeoutError, ValueError) as error:  # of requests and the SDK
-        _fail(request, error)
-
-
-def _fail(request: str, error: Exception) -> NoReturn:
-    kind = type(error).__name__
-    said = str(error).partition(". Config: ")[0]  # the SDK adds what it is set to
-    hint = f"; {HINTS[kind]}" if kind in HINTS else ""
-    raise WorkspaceError(f"{request}: {kind}: {one_line(said, 300)}{hint}") from error

@@ -18,7 +18,6 @@ from pytest_llmeval.records import Plan
 from pytest_llmeval.records import State
 from pytest_llmeval.services import Service
 from pytest_llmeval.text import one_line
-from pytest_llmeval.text import utc
 
 
 HOST = "127.0.0.1"
@@ -81,12 +80,11 @@ class LocalTarget:
         plan = self._plan_to(
             state, {"model": model["name"], "version": model["version"]}
         )
-        deployed_at = state.tags.get("llmeval.deployed_at", "")
-        if plan.changes and deployed_at > utc(verdict["started_at"]):
+        if plan.changes and state.is_deployed_since(verdict["started_at"]):
             raise DeploymentRefused(
                 "SUPERSEDED",
-                f"{self.name} serves {state.text} since {deployed_at}, after the run "
-                "started: another deployment came in between; evaluate again",
+                f"{self.name} serves {state.text} since {state.deployed_at}, after the "
+                "run started: another deployment came in between; evaluate again",
             )
         return plan
 

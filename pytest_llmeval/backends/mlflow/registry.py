@@ -65,9 +65,8 @@ class RegistryTarget:
         if verdict is None:
             return self._plan_back(state)
         version = self._version_of(verdict, move)
-        aliases = self._aliases()
         if move.step == "deploy":
-            self._check_source(verdict["model"], aliases)
+            self._check_source(verdict["model"])
         plan = self._plan_to(state, version)
         if not plan.changes:
             return plan
@@ -156,11 +155,9 @@ class RegistryTarget:
     def _previous_tag(self) -> str:
         return f"llmeval.previous.{self._alias}"
 
-    def _check_source(
-        self, model: Mapping[str, Any], aliases: Mapping[str, str]
-    ) -> None:
+    def _check_source(self, model: Mapping[str, Any]) -> None:
         """Refuse when what was asked for names another version by now."""
-        version = model["version"]
+        version, aliases = model["version"], self._aliases()
         for requested in model["requests"]:
             _, at, alias = requested.rpartition("@")
             if at:
@@ -184,9 +181,8 @@ class RegistryTarget:
             is_same = seen == current
             then = f"named version {seen} when the run started"
         else:  # the aliases are not known, the time is
-            deployed_at = state.tags.get("llmeval.deployed_at", "")
-            is_same = deployed_at <= utc(verdict["started_at"])
-            then = f"was set at {deployed_at}, after the run started"
+            is_same = not state.is_deployed_since(verdict["started_at"])
+            then = f"was set at {state.deployed_at}, after the run started"
         if not is_same:
             raise DeploymentRefused(
                 "SUPERSEDED",
