@@ -194,7 +194,7 @@ def test_a_retry_after_of_the_past_is_no_wait(ask, server):
     assert second - first < 0.2
 
 
-@pytest.mark.parametrize("wait", ["61", in_seconds(3_600)])
+@pytest.mark.parametrize("wait", ["61", in_seconds(3_600)], ids=["seconds", "date"])
 def test_a_retry_after_beyond_a_minute_is_one_attempt(ask, server, wait):
     server.script = [(429, {"Retry-After": wait}, b"tomorrow")]
 
