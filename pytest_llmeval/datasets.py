@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
+import heapq
 import math
 from array import array
 from collections import Counter
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
-from dataclasses import dataclass
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -21,31 +19,27 @@ from typing import Any
 import pluggy
 
 from pytest_llmeval.config import Settings
-from pytest_llmeval.config import nearest
 from pytest_llmeval.errors import DataError
+from pytest_llmeval.examples import ColumnNames
+from pytest_llmeval.examples import choose_columns
+from pytest_llmeval.examples import content_hash
+from pytest_llmeval.examples import copy_id
+from pytest_llmeval.examples import digest_of_sum
+from pytest_llmeval.examples import filled_columns
+from pytest_llmeval.examples import is_selected
+from pytest_llmeval.examples import row_id_of
+from pytest_llmeval.examples import sample_place
+from pytest_llmeval.examples import to_example
 from pytest_llmeval.records import Dataset
 from pytest_llmeval.records import DatasetRef
 from pytest_llmeval.records import Example
+from pytest_llmeval.records import Rows
 from pytest_llmeval.records import canonical
-from pytest_llmeval.records import is_missing
+from pytest_llmeval.sources import spark_kind
 
 
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "id": ("id",),
-    "input": ("input", "question", "prompt", "query", "instruction"),
-    "references": (
-        "reference",
-        "references",
-        "answer",
-        "answers",
-        "target",
-        "expected",
-        "expected_output",
-        "ground_truth",
-    ),
-    "context": ("context",),
-}
-"""The first of these names that the data has is used."""
+Read = Callable[[], Rows]
+"""Reads the source from its beginning: where a row stands, and its columns."""
 LEAST_PART = 1_000
 MOST_PARTS = 20
 """How `in_order` cuts a dataset."""
@@ -64,7 +58,7 @@ def load_dataset(
     """Read a dataset into examples.
 
     Args:
-        data: A path, a pandas frame, a list of mappings, or a `DatasetRef`.
+        data: What `find_data` takes.
         hook: Where the backends that read are registered.
         settings: The run's settings.
         columns: Explicit names, as in `DatasetRef`.
@@ -75,35 +69,136 @@ def load_dataset(
     Raises:
         DataError: names file, line and column of what is wrong.
     """
+    ref = find_data(data, settings, columns=columns, folder=folder)
+
+    selected = _selecting(lambda: read_rows(ref, hook, settings), ref)
+
+    def read() -> Rows:
+        return selected() if limit is None else islice(selected(), limit)
+
+    return _build(ref, read, in_memory)
+
+
+def find_data(
+    data: Any,
+    settings: Settings,
+    *,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    folder: Path | None = None,
+) -> DatasetRef:
+    """Return what ``data=`` stands for: a file that is there, or what Spark reads.
+
+    Args:
+        data: A path, a pandas frame, a list of mappings, what Spark reads, or a
+            `DatasetRef` of one of these.
+        settings: The run's settings.
+        columns: Explicit names, as in `DatasetRef`.
+        folder: What a relative path starts from, before the rootdir.
+
+    Raises:
+        DataError: there is no such file.
+    """
     ref = data if isinstance(data, DatasetRef) else DatasetRef(source=data)
-    source = ref.source
-    if isinstance(source, (str, Path)) and "://" not in str(source):
-        source = _find(Path(source), folder, settings.rootdir)
-        name = ref.name or source.name
+    source, name = ref.source, ref.name or "data"
+    kind = spark_kind(source) if isinstance(source, str) else None
+    if isinstance(source, (str, Path)) and kind in (None, "table"):
+        found = _find(Path(source), folder, settings.rootdir)
+        if found is not None:
+            source, kind = found, None
+            name = ref.name or found.name
+        elif kind is None and "://" not in str(source):
+            raise _no_file(Path(source), folder, settings.rootdir)
+    if isinstance(source, str):
+        name = ref.name or ("query" if kind == "sql" else source)
+    return replace(ref, source=source, name=name, columns=columns or ref.columns)
+
+
+def read_rows(ref: DatasetRef, hook: pluggy.HookRelay, settings: Settings) -> Rows:
+    """Return where each row stands, and its columns, before any selection.
+
+    Raises:
+        DataError: nobody can read it.
+    """
+    rows: Rows | None = hook.pytest_llmeval_load_dataset(ref=ref, settings=settings)
+    if rows is None:
+        raise DataError(
+            f"data={ref.source!r:.200} is nothing that can be read; give a path to "
+            "a csv, tsv, json, jsonl or parquet file, a pandas frame, a list of "
+            "mappings, the name of a table or another source of Spark, or a DatasetRef"
+        )
+    return rows
+
+
+def _selecting(read: Read, ref: DatasetRef) -> Read:
+    """Return what reads the rows that ``where`` and ``sample`` keep."""
+    check_selection(ref)
+    if ref.where:
+        read = _reading_where(read, {k: canonical(v) for k, v in ref.where.items()})
+    return read if ref.sample is None else _reading_sample(read, ref, ref.sample)
+
+
+def check_selection(ref: DatasetRef) -> None:
+    """Refuse a sample that is no number of rows and no share of them.
+
+    Raises:
+        DataError: it is neither.
+    """
+    sample: object = ref.sample
+    is_count = isinstance(sample, int) and not isinstance(sample, bool) and sample > 0
+    is_share = isinstance(sample, float) and 0 < sample <= 1
+    if sample is not None and not (is_count or is_share):
+        raise DataError(
+            f"sample={sample!r:.60} is neither a number of rows, such as 1000, nor a "
+            "share of them above 0 and up to 1.0"
+        )
+
+
+def _reading_where(read: Read, where: Mapping[str, bytes]) -> Read:
+    def selected() -> Rows:
+        return (item for item in read() if is_selected(item[1], where))
+
+    return selected
+
+
+def _reading_sample(read: Read, ref: DatasetRef, sample: float) -> Read:
+    """Return what reads the rows whose places come first.
+
+    Rows of one place are copies of each other, so it does not matter which are kept.
+    """
+
+    def placed() -> Iterator[tuple[int, tuple[str, Mapping[str, Any]]]]:
+        names: ColumnNames | None = None
+        for where, record in read():
+            names = names or choose_columns(record, ref.columns, str(ref.name), where)
+            row_id = row_id_of(record, names, content_hash(record), where)
+            yield sample_place(row_id, ref.seed), (where, record)
+
+    if isinstance(sample, int):
+        first = heapq.nsmallest(sample, (place for place, _ in placed()))
+        last = first[-1] if first else 0
+        copies = first.count(last)
     else:
-        name = ref.name or (source if isinstance(source, str) else "data")
-    ref = DatasetRef(source=source, name=name, columns=columns or ref.columns)
+        last, copies = int(sample * 2.0**64), 0
 
-    def read() -> Iterable[tuple[str, Mapping[str, Any]]]:
-        rows: Iterable[tuple[str, Mapping[str, Any]]] | None
-        rows = hook.pytest_llmeval_load_dataset(ref=ref, settings=settings)
-        if rows is None:
-            raise DataError(
-                f"data={ref.source!r:.200} is nothing that can be read; give a path to "
-                "a csv, tsv, json, jsonl or parquet file, a pandas frame, a list of "
-                "mappings or a DatasetRef"
-            )
-        return rows if limit is None else islice(rows, limit)
+    def chosen() -> Rows:
+        left = copies
+        for place, item in placed():
+            if place == last:
+                left -= 1
+            if place < last or (place == last and left >= 0):
+                yield item
 
-    return _build(name, read, ref.columns, in_memory)
+    return chosen
 
 
-def _find(path: Path, folder: Path | None, rootdir: Path) -> Path:
+def _find(path: Path, folder: Path | None, rootdir: Path) -> Path | None:
     tried = [base / path for base in (folder, rootdir) if base is not None]
-    for candidate in tried:
-        if candidate.is_file():
-            return candidate
-    raise DataError(
+    return next((candidate for candidate in tried if candidate.is_file()), None)
+
+
+def _no_file(path: Path, folder: Path | None, rootdir: Path) -> DataError:
+    tried = [base / path for base in (folder, rootdir) if base is not None]
+    return DataError(
         f"no data file {str(path)!r}; looked for: "
         + ", ".join(str(candidate) for candidate in dict.fromkeys(tried))
     )
@@ -118,13 +213,17 @@ def part_of(dataset: Dataset, positions: Sequence[int]) -> Dataset:
         return dataset
     wanted = set(positions)
     examples = [one for at, one in enumerate(dataset.examples) if at in wanted]
-    total = sum(int.from_bytes(_hash(example.metadata), "big") for example in examples)
+    total = sum(
+        int.from_bytes(content_hash(example.metadata), "big") for example in examples
+    )
     return replace(
         dataset,
-        digest=_digest(total),
+        digest=digest_of_sum(total),
         examples=examples,
         ids=[example.id for example in examples],
-        filled=Counter(name for one in examples for name in _given(one.metadata)),
+        filled=Counter(
+            name for one in examples for name in filled_columns(one.metadata)
+        ),
         with_references=sum(bool(example.references) for example in examples),
     )
 
@@ -146,14 +245,10 @@ def in_order(dataset: Dataset, order: Sequence[int]) -> Iterator[tuple[int, Exam
             yield at, found[at]
 
 
-Read = Callable[[], Iterable[tuple[str, Mapping[str, Any]]]]
-"""Reads the source from its beginning: where a row stands, and its columns."""
-
-
 class _Examples:
     """The examples of a dataset, read anew each time, and checked to be the same."""
 
-    def __init__(self, name: str, read: Read, mapping: _Mapping) -> None:
+    def __init__(self, name: str, read: Read, mapping: ColumnNames) -> None:
         self._name, self._read, self.mapping = name, read, mapping
         self.ids: list[str] = []
         self.checks = array("Q")
@@ -164,10 +259,10 @@ class _Examples:
     def __iter__(self) -> Iterator[Example]:
         position = -1
         for position, (where, record) in enumerate(self._read()):
-            row_hash = _hash(record)
+            row_hash = content_hash(record)
             if position >= len(self) or _check(row_hash) != self.checks[position]:
                 raise self._changed(f"{where} is another row now")
-            yield _example(self.ids[position], record, self.mapping, where)
+            yield to_example(self.ids[position], record, self.mapping, where)
         if position + 1 < len(self):
             raise self._changed(f"it has {position + 1} of {len(self)} rows now")
 
@@ -184,46 +279,43 @@ def _check(row_hash: bytes) -> int:
     return int.from_bytes(row_hash[:8], "big")
 
 
-def _build(
-    name: str,
-    read: Read,
-    columns: Mapping[str, str | Sequence[str]] | None,
-    in_memory: bool,
-) -> Dataset:
+def _build(ref: DatasetRef, read: Read, in_memory: bool) -> Dataset:
     """Read all rows once: check them, name them, and digest them."""
-    examples: _Examples | None = None
+    name, examples = str(ref.name), None
     kept: list[Example] = []
-    copies: dict[str, int] = {}
+    copies: Counter[str] = Counter()
     seen: set[str] = set()
     filled: Counter[str] = Counter()
     total = with_references = 0
     for where, record in read():
         if examples is None:
-            examples = _Examples(name, read, _choose(record, columns, name, where))
+            names = choose_columns(record, ref.columns, name, where)
+            examples = _Examples(name, read, names)
         mapping = examples.mapping
-        row_hash = _hash(record)
+        row_hash = content_hash(record)
         total += int.from_bytes(row_hash, "big")
-        row_id = _row_id(record, mapping, where)
-        if row_id is None:
-            row_id = row_hash.hex()[:16]
-            copies[row_id] = copies.get(row_id, 0) + 1
-            if copies[row_id] > 1:
-                row_id = f"{row_id}#{copies[row_id]}"
+        row_id = row_id_of(record, mapping, row_hash, where)
+        if mapping.id is None:
+            copies[row_id] += 1
+            row_id = copy_id(row_id, copies[row_id])
         if row_id in seen:
             raise _doubled(row_id, where, read, mapping)
         seen.add(row_id)
-        example = _example(row_id, record, mapping, where)
+        example = to_example(row_id, record, mapping, where)
         if in_memory:
             kept.append(example)
         with_references += bool(example.references)
-        filled.update(_given(record))
+        filled.update(filled_columns(record))
         examples.ids.append(row_id)
         examples.checks.append(_check(row_hash))
     if examples is None:
-        raise DataError(f"{name} has no rows; an evaluation needs one", "ZERO_ROWS")
+        kept_by = f" where {ref.where!r}" if ref.where else ""
+        raise DataError(
+            f"{name} has no rows{kept_by}; an evaluation needs one", "ZERO_ROWS"
+        )
     return Dataset(
         name=name,
-        digest=_digest(total),
+        digest=digest_of_sum(total),
         examples=kept or examples,
         ids=examples.ids,
         columns=asdict(examples.mapping),
@@ -232,121 +324,18 @@ def _build(
     )
 
 
-def _given(record: Mapping[str, Any]) -> list[str]:
-    return [column for column in record if not is_missing(record[column])]
-
-
-def _hash(record: Mapping[str, Any]) -> bytes:
-    return hashlib.sha256(canonical(record)).digest()
-
-
-def _digest(total: int) -> str:
-    """Return the digest of a dataset from the sum of its rows' hashes."""
-    return f"sha256:{total % 2**256:064x}"
-
-
-def _doubled(row_id: str, where: str, read: Read, mapping: _Mapping) -> DataError:
+def _doubled(row_id: str, where: str, read: Read, names: ColumnNames) -> DataError:
     """Say where an id occurs first."""
     before = next(
-        (place for place, record in read() if _row_id(record, mapping, "") == row_id),
+        (
+            place
+            for place, record in read()
+            if row_id_of(record, names, content_hash(record), place) == row_id
+        ),
         "an earlier row",
     )
     return DataError(
         f"{where}: id {row_id!r} occurs before, at {before}; ids must be unique "
         "(without an id column, rows are named by their content)",
         "DUPLICATE_ROWS",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Mapping:
-    id: str | None
-    input: str
-    references: tuple[str, ...]
-    context: str | None
-
-
-def _choose(
-    first: Mapping[str, Any],
-    columns: Mapping[str, str | Sequence[str]] | None,
-    name: str,
-    where: str,
-) -> _Mapping:
-    """Decide from the first row, and the explicit names, which column is which."""
-    columns = columns or {}
-    for field in columns:
-        if field not in COLUMNS:
-            raise DataError(
-                f"columns= of {name} has no field {field!r}; the fields are: "
-                f"{', '.join(COLUMNS)}{nearest(field, list(COLUMNS))}"
-            )
-    found: dict[str, tuple[str, ...]] = {}
-    for field, known in COLUMNS.items():
-        if field in columns:
-            given = columns[field]
-            wanted = (given,) if isinstance(given, str) else tuple(given)
-            for column in wanted:
-                if column not in first:
-                    raise DataError(
-                        f"{where}: no column {column!r}, which columns= names for "
-                        f"{field!r}; the columns are: {', '.join(map(str, first))}"
-                        + nearest(column, list(map(str, first)))
-                    )
-            found[field] = wanted
-        else:
-            found[field] = tuple(column for column in known if column in first)[:1]
-    if not found["input"]:
-        raise DataError(
-            f"{where}: no input column; expected one of "
-            f"{', '.join(COLUMNS['input'])}, or name it with "
-            f'columns={{"input": …}}; the columns are: {", ".join(map(str, first))}'
-        )
-    one = {field: next(iter(names), None) for field, names in found.items()}
-    return _Mapping(one["id"], found["input"][0], found["references"], one["context"])
-
-
-def _row_id(record: Mapping[str, Any], mapping: _Mapping, where: str) -> str | None:
-    if mapping.id is None:
-        return None
-    value = record.get(mapping.id)
-    if is_missing(value) or value == "":
-        raise DataError(f"{where}: the id in column {mapping.id!r} is empty")
-    return _text(value, mapping.id, where)
-
-
-def _example(
-    row_id: str, record: Mapping[str, Any], mapping: _Mapping, where: str
-) -> Example:
-    if is_missing(record.get(mapping.input)):
-        raise DataError(f"{where}: column {mapping.input!r} has no text")
-    references: list[str] = []
-    for column in mapping.references:
-        value: Any = record.get(column)
-        if hasattr(value, "tolist"):
-            value = value.tolist()
-        if is_missing(value):
-            continue
-        items = value if isinstance(value, (list, tuple)) else [value]
-        references += [_text(item, column, where) for item in items]
-    context = record.get(mapping.context) if mapping.context else None
-    return Example(
-        id=row_id,
-        input=_text(record[mapping.input], mapping.input, where),
-        references=tuple(references),
-        context=None
-        if mapping.context is None or is_missing(context)
-        else _text(context, mapping.context, where),
-        metadata=dict(record),
-    )
-
-
-def _text(value: Any, column: str, where: str) -> str:
-    if isinstance(value, str):
-        return value
-    if hasattr(value, "item") and getattr(value, "size", 1) == 1:
-        value = value.item()
-    if isinstance(value, (int, float)) and not is_missing(value):
-        return str(value)
-    raise DataError(
-        f"{where}: column {column!r} holds {type(value).__name__}, expected text"
     )

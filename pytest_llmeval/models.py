@@ -31,6 +31,7 @@ from pytest_llmeval.records import ModelRef
 from pytest_llmeval.records import Prompt
 from pytest_llmeval.records import Reply
 from pytest_llmeval.records import Request
+from pytest_llmeval.records import as_text
 from pytest_llmeval.records import digest_of
 from pytest_llmeval.records import is_missing
 from pytest_llmeval.text import one_line
@@ -118,7 +119,7 @@ class CallableModel:
     def __init__(
         self, function: Callable[..., Any], *, version: str | None = None
     ) -> None:
-        self._function = function
+        self.function = function
         # A session also gives a spec string here when the callable came by name.
         target = getattr(function, "__func__", function)
         name = getattr(target, "__qualname__", type(function).__qualname__)
@@ -149,9 +150,9 @@ class CallableModel:
         argument = prompt.example if self.sees_example else prompt.text
         try:
             if self._is_async:
-                reply = await self._function(argument)
+                reply = await self.function(argument)
             else:
-                reply = await self._threads.run(self._function, argument)
+                reply = await self._threads.run(self.function, argument)
         except (CallError, asyncio.CancelledError):
             raise
         except (
@@ -251,7 +252,7 @@ def _fill(template: str, example: Example, dataset: str) -> str:
                 f"does not have; it has: {', '.join(columns)}"
                 f"{nearest(name, columns)}; write {{{{{name}}}}} for the braces"
             )
-        return str(value)
+        return as_text(value)
 
     return PLACE.sub(replace, template)
 

@@ -17,6 +17,7 @@ from typing import Any
 SECRET_NAMES = re.compile(r"TOKEN|KEY|SECRET|PASSWORD", re.IGNORECASE)
 SECRET_MIN_LENGTH = 8
 URL_USER = re.compile(r"(?<=://)[^/\s]+@")
+SPARK_TOKEN = re.compile(r"(;token=)[^;\s'\"]+", re.IGNORECASE)
 FIELD_LIMIT = 2_000
 SHORTEST_CUT = 100
 # GitHub's runner obeys ::error:: after nothing but space, and ##[error] anywhere in a
@@ -81,9 +82,22 @@ def redactor() -> Callable[[str], str]:
     def redact_all(text: str) -> str:
         if any(secret in text for secret in longest_first):
             text = re.sub("|".join(map(re.escape, longest_first)), "[redacted]", text)
-        return URL_USER.sub("[redacted]@", text) if "://" in text else text
+        if "://" not in text:
+            return text
+        text = SPARK_TOKEN.sub(r"\1[redacted]", text)
+        return URL_USER.sub("[redacted]@", text)
 
     return redact_all
+
+
+def secrets_in(content: bytes) -> list[str]:
+    """Return the environment variables whose secret values stand in some bytes."""
+    return [
+        name
+        for name in sorted(filter(SECRET_NAMES.search, os.environ))
+        if len(os.environ[name]) >= SECRET_MIN_LENGTH
+        and os.environ[name].encode("utf-8", "surrogateescape") in content
+    ]
 
 
 def redact_within(value: Any, redact: Callable[[str], str]) -> Any:

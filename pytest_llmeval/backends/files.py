@@ -27,6 +27,8 @@ PANDAS_INDEX = re.compile(r"__index_level_\d+__$")
 def pytest_llmeval_load_dataset(ref: DatasetRef) -> Rows | None:
     """Read what is a file, a frame or a list."""
     source, name = ref.source, ref.name or "data"
+    if ref.prepare is not None:
+        return None
     if isinstance(source, Path):
         return _read_file(source)
     if hasattr(source, "to_dict") and hasattr(source, "columns"):

@@ -5,6 +5,7 @@ Values hold data and identity. They never render, fetch or decide.
 
 from __future__ import annotations
 
+from pytest_llmeval.records.canonical import as_text
 from pytest_llmeval.records.canonical import canonical
 from pytest_llmeval.records.canonical import digest_of
 from pytest_llmeval.records.canonical import finite_or_text
@@ -53,6 +54,13 @@ from pytest_llmeval.records.rows import Request
 from pytest_llmeval.records.rows import Row
 from pytest_llmeval.records.rows import RowError
 from pytest_llmeval.records.rows import Usage
+from pytest_llmeval.records.tables import Changes
+from pytest_llmeval.records.tables import Rows
+from pytest_llmeval.records.tables import Sample
+from pytest_llmeval.records.tables import ScoreTable
+from pytest_llmeval.records.tables import Table
+from pytest_llmeval.records.tables import TableJob
+from pytest_llmeval.records.tables import Tally
 from pytest_llmeval.records.wire import from_builtins
 from pytest_llmeval.records.wire import to_builtins
 from pytest_llmeval.records.wire import to_text
@@ -63,6 +71,7 @@ __all__ = [
     "OPS",
     "Ask",
     "BaselineTarget",
+    "Changes",
     "Comparison",
     "Dataset",
     "DatasetRef",
@@ -92,13 +101,20 @@ __all__ = [
     "Row",
     "RowError",
     "RowSource",
+    "Rows",
+    "Sample",
+    "ScoreTable",
     "State",
     "Status",
     "Step",
     "StoredRun",
+    "Table",
+    "TableJob",
+    "Tally",
     "Tracker",
     "Usage",
     "WorstRow",
+    "as_text",
     "canonical",
     "digest_of",
     "finite_or_text",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import math
@@ -48,6 +49,13 @@ def plain(value: object) -> Any:
         if abs(value) == float("inf"):
             return None
         return int(value) if value.is_integer() else value
+    return as_text(value)
+
+
+def as_text(value: object) -> str:
+    """Return what is neither text nor number as text: a moment in ISO form, in UTC."""
+    if getattr(value, "tzinfo", None) is not None and hasattr(value, "astimezone"):
+        value = value.astimezone(datetime.UTC)
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 

@@ -18,6 +18,7 @@ from pytest_llmeval.records.canonical import plain
 from pytest_llmeval.records.rows import Example
 from pytest_llmeval.records.rows import ModelRef
 from pytest_llmeval.records.rows import Prediction
+from pytest_llmeval.records.rows import Row
 from pytest_llmeval.text import one_line
 
 
@@ -152,6 +153,17 @@ class WorstRow:
     expected: tuple[str, ...]
     got: str
     score: float
+
+    @classmethod
+    def of(cls, row: Row, score: float) -> WorstRow:
+        """Return a row with its score as one to look at."""
+        return cls(
+            id=row.example.id,
+            input=row.example.input,
+            expected=row.example.references,
+            got=row.prediction.text,
+            score=score,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

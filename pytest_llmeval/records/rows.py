@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -29,16 +30,29 @@ class Example:
     """Every column of the row under its own name, the ones above included."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class DatasetRef:
     """Where examples come from, and which columns mean what."""
 
     source: Any
-    """A path, a pandas frame or a list of mappings."""
+    """A path, a pandas frame, a list of mappings, or what Spark reads: the name of a
+    table, a query, ``delta:/path``, a path in cloud storage, a Spark DataFrame."""
     name: str | None = None
     """Shown in reports; a path's own name by default."""
     columns: Mapping[str, str | Sequence[str]] | None = None
     """``{"input": "q", "references": ["a1", "a2"]}`` where names differ from ours."""
+    prepare: Callable[[Any], Any] | str | None = None
+    """Makes of the source what is evaluated, in Spark: a function from DataFrame to
+    DataFrame, or a query in which the source is the table ``data``."""
+    where: Mapping[str, Any] | None = None
+    """Keep the rows that have these values in these columns."""
+    sample: int | float | None = None
+    """Keep so many rows, or such a share of them, chosen by a hash of their ids: the
+    same rows in every order and on every engine."""
+    seed: int = 0
+    """Of the sample."""
+    spark: Callable[[], Any] | None = field(default=None, compare=False)
+    """Gives the Spark session of the suite; found by the settings when None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +73,9 @@ class Dataset:
     """How many rows have a value, by column."""
     with_references: int = 0
     """How many examples have at least one reference."""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """Where Spark has read it: ``source``, ``kind``, and ``version`` of a Delta table;
+    empty for what this process reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

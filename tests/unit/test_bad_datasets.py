@@ -129,7 +129,7 @@ def test_line_numbers_are_right_after_quoted_line_breaks_and_blank_lines(load_te
     [
         ("none.csv", "no data file 'none.csv'; looked for: /"),
         (3, "data=3 is nothing that can be read; give a path to a csv, tsv, json,"),
-        ("s3://a/b.csv", "data='s3://a/b.csv' is nothing that can be read"),
+        ("ftp://a/b.csv", "data='ftp://a/b.csv' is nothing that can be read"),
         ([{"input": "a"}, "b"], "data, row 1: expected a mapping of columns, got str"),
         ([{"input": b"a"}], "data, row 0: column 'input' holds bytes, expected text"),
         ([{"input": numpy.array(["a", "b"])}], "column 'input' holds"),

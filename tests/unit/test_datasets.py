@@ -1,4 +1,5 @@
 import csv
+import datetime
 import hashlib
 import io
 import json
@@ -65,6 +66,14 @@ def test_the_same_text_has_the_same_ids_and_digest_in_every_form(tmp_path, load)
         assert [e.input for e in data.examples] == [row["question"] for row in ROWS]
         assert [e.references for e in data.examples] == [(r["answer"],) for r in ROWS]
         assert [dict(e.metadata) for e in data.examples] == ROWS
+
+
+def test_a_moment_has_one_form_whatever_its_time_zone():
+    east = datetime.timezone(datetime.timedelta(hours=2))
+    there = datetime.datetime(2026, 1, 2, 5, 0, tzinfo=east)
+    here = datetime.datetime(2026, 1, 2, 3, 0, tzinfo=datetime.UTC)
+    assert canonical(there) == canonical(here) == b'"2026-01-02T03:00:00+00:00"'
+    assert canonical(datetime.time(3, 0, tzinfo=east)) == b'"03:00:00+02:00"'
 
 
 def test_canonical_json_is_the_text_that_is_hashed():

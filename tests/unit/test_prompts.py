@@ -1,3 +1,5 @@
+import datetime
+
 import pytest
 
 from pytest_llmeval import Example
@@ -6,6 +8,9 @@ from pytest_llmeval.models import build_request
 from pytest_llmeval.models import renderer
 from pytest_llmeval.records import Dataset
 from pytest_llmeval.records import Request
+
+
+MOMENT = datetime.datetime(2026, 1, 2, 3, 4)  # noqa: DTZ001  # as files have it
 
 
 def dataset_of(example):
@@ -27,6 +32,7 @@ def dataset_of(example):
         ('{"a": [1]} {} { input }', {}, '{"a": [1]} {} { input }'),
         ("{a}", {"a": "{b} {{c}}"}, "{b} {{c}}"),
         ("{input.__class__}", {}, "{input.__class__}"),
+        ("{on}", {"on": MOMENT}, "2026-01-02T03:04:00"),
         ("{zero}{no}", {"zero": 0, "no": False}, "0False"),
     ],
 )

@@ -184,6 +184,10 @@ def test_a_redactor_keeps_the_secrets_of_its_making(monkeypatch):
     [
         ("http://user:pass@host/v1", "http://[redacted]@host/v1"),
         ("see https://tok@host, ok", "see https://[redacted]@host, ok"),
+        (
+            "sc://host:15002/;token=abc;user_id=me",
+            "sc://host:15002/;token=[redacted];user_id=me",
+        ),
         ("postgres://u:p@ss@host/db", "postgres://[redacted]@host/db"),
         ("https://host/path@2", "https://host/path@2"),
         ("mail a@b.c", "mail a@b.c"),
