@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from contextlib import nullcontext
-from dataclasses import replace
 from itertools import chain
 from itertools import islice
 
@@ -38,12 +37,10 @@ from pytest_llmeval.records import Request
 from pytest_llmeval.records import Row
 from pytest_llmeval.records import RowError
 from pytest_llmeval.rows import RowLog
-from pytest_llmeval.scoring import join
+from pytest_llmeval.scoring import Scorer
 from pytest_llmeval.scoring import score_row
 from pytest_llmeval.supply import Supply
 from pytest_llmeval.text import first_few
-from pytest_llmeval.threads import AT_ONCE
-from pytest_llmeval.threads import Threads
 from pytest_llmeval.threads import run_beside
 
 
@@ -85,8 +82,7 @@ class Asking:
         self._settings, self._model, self._dataset = settings, model, dataset
         self._log, self._order, self._progress = log, order, progress
         self._repeats = request.repeats
-        self._quick = [metric for metric in metrics.values() if metric.inline]
-        self._slow = [metric for metric in metrics.values() if not metric.inline]
+        self._scorer = Scorer(metrics.values(), settings.timeout_s, settings.share)
         self._supply = Supply(
             settings=settings,
             model=model,
@@ -107,7 +103,6 @@ class Asking:
         self._stopping = self._enough = False
         self._failure: Exception | None = None
         self._scoring: set[asyncio.Task[None]] = set()
-        self._threads = Threads()
 
     def _rows(self) -> Iterator[tuple[int, Example]]:
         """Yield position and example of each row, the repeats of one in succession."""
@@ -185,7 +180,6 @@ class Asking:
 
     async def _work(self) -> None:
         self._reading, self._replied = asyncio.Lock(), asyncio.Event()
-        self._scorers = asyncio.Semaphore(min(self._settings.share, AT_ONCE))
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 first = await self._take()
@@ -303,8 +297,8 @@ class Asking:
             self._failure = error
 
     def _score(self, position: int, example: Example, prediction: Prediction) -> None:
-        row = score_row(example, prediction, self._quick)
-        if not self._slow or prediction.error is not None:
+        row = self._scorer.score(example, prediction)
+        if not self._scorer.has_more(row):
             self._add(position, row)
             return
         task = self._tasks.create_task(self._score_beside(position, row))
@@ -318,19 +312,4 @@ class Asking:
     async def _score_beside(self, position: int, row: Row) -> None:
         """Add what slow metrics say."""
         with self._noting_failure():
-            async with self._scorers:
-                more = await self._score_slowly(row)
-            self._add(position, join(row, more))
-
-    async def _score_slowly(self, row: Row) -> Row:
-        timeout_s = self._settings.timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await self._threads.run(
-                    score_row, row.example, row.prediction, self._slow
-                )
-        except TimeoutError:
-            names = ", ".join(metric.name for metric in self._slow)
-            message = f"{names}: no score within {timeout_s:g} s"
-            error = RowError(id=row.example.id, kind="scorer", message=message)
-            return replace(row, scores={}, errors=(error,))
+            self._add(position, await self._scorer.score_more(row))

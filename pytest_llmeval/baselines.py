@@ -9,6 +9,7 @@ import weakref
 from array import array
 from collections.abc import Mapping
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from typing import BinaryIO
 
@@ -56,7 +57,9 @@ class Baselines:
         evaluation = _choose(run, results)
         key = (name, model, evaluation["number"])
         if key not in self._found:
-            self._found[key] = _read(run, evaluation)
+            in_table = evaluation.get("table") is not None
+            read = partial(_open, results) if in_table else _read
+            self._found[key] = read(run, evaluation)
         return self._found[key]
 
     def _find_run(
@@ -134,6 +137,47 @@ def _of_model(
         "BASELINE_UNUSABLE",
         f"{run.origin} evaluated {first_few(sorted(models))} under this name, and "
         f"{run.model or 'one model'} is needed; tell them apart with evaluate(name=…)",
+    )
+
+
+def _open(
+    results: EvalResults, run: StoredRun, evaluation: Mapping[str, Any]
+) -> Baseline:
+    """Return an evaluation whose rows lie where Spark has written them."""
+    if results.table is None:
+        raise BaselineError(
+            "BASELINE_UNUSABLE",
+            f"the rows of {run.origin} lie in Spark; compare with them by "
+            'evaluate(engine="spark")',
+        )
+    place, definitions = evaluation["table"]["place"], evaluation["definitions"]
+    try:
+        table = results.table.open(place, list(definitions), evaluation["repeats"])
+        digests = table.tally.predictions_digest, table.read_digest()
+    except Exception as error:
+        raise BaselineError(
+            "BASELINE_UNUSABLE",
+            f"the rows of {run.origin} at {one_line(place)} cannot be read: "
+            f"{type(error).__name__}: {one_line(error, 300)}",
+        ) from error
+    known = evaluation["predictions_digest"], evaluation["table"]["scores_digest"]
+    if digests != known:
+        raise BaselineError(
+            "BASELINE_UNUSABLE",
+            f"the rows of {run.origin} at {one_line(place)} are not those that its "
+            "verdict is about; evaluate it again",
+        )
+    return Baseline(
+        origin=run.origin,
+        model=evaluation["model"],
+        dataset_digest=evaluation["dataset_digest"],
+        request_digest=evaluation["request_digest"],
+        sources={name: metric["source"] for name, metric in definitions.items()},
+        early_stopped=False,
+        columns=Columns([], ()),
+        rows=(),
+        run_id=run.verdict["run_id"],
+        table=table,
     )
 
 

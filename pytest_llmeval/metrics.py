@@ -129,7 +129,8 @@ def regex_match(pattern: str, *, name: str = "regex_match") -> Metric:
     def matches(prediction: Prediction, example: Example) -> float:
         return float(compiled.search(prediction.text) is not None)
 
-    return Metric(name=name, score=matches, range=UNIT, inline=True, source="re.search")
+    source = f"re.search({pattern!r})"
+    return Metric(name=name, score=matches, range=UNIT, inline=True, source=source)
 
 
 def _matches_reference(got: str, wanted: str) -> float:
@@ -156,13 +157,36 @@ def rouge(
     names = ("rouge1", "rouge2", "rougeL", "rougeLsum")
     if name not in names:
         raise MetricError(f"no {name!r} among: {', '.join(names)}")
-    warned = False
+    if isinstance(tokenizer, str) and tokenizer not in ("unicode", "characters"):
+        raise MetricError(
+            f"tokenizer={tokenizer!r} is neither 'unicode' nor 'characters'"
+        )
+    return Metric(
+        name=name,
+        score=_Rouge(name, stemmer, tokenizer),
+        range=UNIT,
+        needs_references=True,
+        inline=tokenizer is None or isinstance(tokenizer, str),
+        source="Lin 2004; rouge-score 0.1.2",
+    )
 
-    @functools.cache
-    def scorer() -> Any:
+
+class _Rouge:
+    """Scores by one ROUGE; an object that can be sent to another process."""
+
+    def __init__(self, name: str, stemmer: bool, tokenizer: Any) -> None:
+        self._given = (name, stemmer, tokenizer)
+        self._warned = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Rouge, self._given
+
+    @functools.cached_property
+    def _scorer(self) -> Any:
         from rouge_score_rs import tokenizers
         from rouge_score_rs.rouge_scorer import RougeScorer
 
+        name, stemmer, tokenizer = self._given
         by_name = {
             "unicode": tokenizers.UnicodeTokenizer,
             "characters": tokenizers.CharacterTokenizer,
@@ -170,35 +194,25 @@ def rouge(
         chosen = by_name[tokenizer]() if isinstance(tokenizer, str) else tokenizer
         return RougeScorer([name], use_stemmer=stemmer, tokenizer=chosen)
 
-    if isinstance(tokenizer, str) and tokenizer not in ("unicode", "characters"):
-        raise MetricError(
-            f"tokenizer={tokenizer!r} is neither 'unicode' nor 'characters'"
-        )
-
-    def score(prediction: Prediction, example: Example) -> float:
-        nonlocal warned
-        if tokenizer is None and not warned:
-            unseen = next(filter(_unseen_by_rouge, example.references), None)
-            if unseen is not None:
-                warned = True
-                warnings.warn(
-                    f"{name} sees only the letters a to z and digits, so the reference "
-                    f"{unseen[:40]!r} of row {example.id!r} scores 0 whatever the "
-                    f'prediction is; use metrics=[rouge("{name}", tokenizer="unicode")]'
-                    ' or tokenizer="characters"',
-                    stacklevel=2,
-                )
-        best = scorer().score_multi(example.references, prediction.text)[name]
+    def __call__(self, prediction: Prediction, example: Example) -> float:
+        name, _, tokenizer = self._given
+        if tokenizer is None and not self._warned:
+            self._warn_of_unseen(example)
+        best = self._scorer.score_multi(example.references, prediction.text)[name]
         return float(best.fmeasure)
 
-    return Metric(
-        name=name,
-        score=score,
-        range=UNIT,
-        needs_references=True,
-        inline=tokenizer is None or isinstance(tokenizer, str),
-        source="Lin 2004; rouge-score 0.1.2",
-    )
+    def _warn_of_unseen(self, example: Example) -> None:
+        unseen = next(filter(_unseen_by_rouge, example.references), None)
+        if unseen is None:
+            return
+        self._warned, name = True, self._given[0]
+        warnings.warn(
+            f"{name} sees only the letters a to z and digits, so the reference "
+            f"{unseen[:40]!r} of row {example.id!r} scores 0 whatever the prediction "
+            f'is; use metrics=[rouge("{name}", tokenizer="unicode")] or '
+            'tokenizer="characters"',
+            stacklevel=3,
+        )
 
 
 def _unseen_by_rouge(text: str) -> bool:
@@ -400,6 +414,20 @@ def check_references(dataset: Dataset, metrics: Iterable[Metric]) -> None:
             f"{', '.join(needing)} compare with references, and {bare} of "
             f"{rows} rows of {dataset.name} have none: {first_few(without)}; "
             'name their column with columns={"references": …}'
+        )
+
+
+def check_rows_only(metrics: Iterable[Metric]) -> None:
+    """Refuse metrics over all rows together, where the rows are not at hand.
+
+    Raises:
+        MetricError: names them.
+    """
+    names = [metric.name for metric in metrics if metric.aggregate is not None]
+    if names:
+        raise MetricError(
+            f"{', '.join(names)}: computed over all rows together, which lie in Spark; "
+            'evaluate with engine="local", or by metrics that score rows'
         )
 
 

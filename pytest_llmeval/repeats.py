@@ -86,19 +86,9 @@ class ExampleRows(LazyRows):
 
     def row(self, at: int) -> Row:
         """Read the rows of an example as one."""
-        rows = self.repeats_of(at)
         scores = {name: all_[at] for name, all_ in self.columns.scores.items()}
-        replies = [row.prediction.reply for row in rows if row.prediction.reply]
-        reply = Reply(text=" | ".join(reply.text for reply in replies))
-        errors = tuple(error for row in rows for error in row.errors)
-        return Row(
-            example=rows[0].example,
-            prediction=Prediction(reply=reply),
-            scores={
-                name: score for name, score in scores.items() if not math.isnan(score)
-            },
-            errors=errors,
-        )
+        known = {name: score for name, score in scores.items() if not math.isnan(score)}
+        return as_one(self.repeats_of(at), known)
 
     def answers(self, metric: str, at: int) -> Sequence[float]:
         """Return the scores of one example's answers; a pass rate has one for all."""
@@ -111,6 +101,18 @@ class ExampleRows(LazyRows):
         """Return the rows of one example."""
         start = at * self._repeats
         return self._rows[start : start + self._repeats]
+
+
+def as_one(rows: Sequence[Row], scores: Mapping[str, float]) -> Row:
+    """Return the rows of one example as one, with its scores."""
+    replies = [row.prediction.reply for row in rows if row.prediction.reply]
+    reply = Reply(text=" | ".join(reply.text for reply in replies))
+    return Row(
+        example=rows[0].example,
+        prediction=Prediction(reply=reply),
+        scores=scores,
+        errors=tuple(error for row in rows for error in row.errors),
+    )
 
 
 def by_example(results: EvalResults, metric: str | None = None) -> EvalResults:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from pytest_llmeval.config import nearest
+from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.errors import MetricError
 from pytest_llmeval.records import Dataset
 from pytest_llmeval.records import Metric
@@ -29,6 +30,8 @@ from pytest_llmeval.records import Request
 from pytest_llmeval.records import Row
 from pytest_llmeval.records import RowError
 from pytest_llmeval.records import RowSource
+from pytest_llmeval.records import ScoreTable
+from pytest_llmeval.records import Tally
 from pytest_llmeval.records import Usage
 from pytest_llmeval.records import plain
 from pytest_llmeval.text import one_line
@@ -68,7 +71,7 @@ class Columns:
         self.numbers = {name: _unknown(rows) for name in NUMBERS}
         """Fields of predictions and replies, by their names; NaN where unknown."""
         self.answers = array("Q", [0]) * rows
-        """A hash of each row's reply, or of why there is none; 0 where unknown."""
+        """The `answer_digest` of each row; 0 where unknown."""
         self.failed: dict[int, tuple[str, ...]] = {}
         """Positions of rows in error, as they came, with the kinds of their errors."""
         self.not_needed = 0
@@ -82,7 +85,7 @@ class Columns:
     @property
     def predictions_digest(self) -> str:
         """Tells predictions apart: equal for a replay, other for new answers."""
-        return "sha256:" + hashlib.sha256(self.answers.tobytes()).hexdigest()
+        return digest_of_answers(sum(self.answers))
 
     def note(self, position: int, row: Row) -> None:
         """Take over a row's scores and numbers."""
@@ -93,7 +96,10 @@ class Columns:
         if row.errors:
             self.failed[position] = tuple(error.kind for error in row.errors)
         prediction, reply = row.prediction, row.prediction.reply
-        self.answers[position] = _hash(reply, row.errors)
+        repeat = position % self.repeats
+        self.answers[position] = answer_digest(
+            row.example.id, repeat, reply, row.errors
+        )
         numbers = self.numbers
         numbers["attempts"][position] = prediction.attempts
         for name in ("latency_ms", "queue_ms", "stored_at"):
@@ -130,115 +136,22 @@ class Columns:
         taken.not_needed = len(self.ids) * self.repeats - len(rows)
         return taken
 
-    @classmethod
-    def of(cls, rows: Sequence[Row]) -> Columns:
-        """Return the columns of rows that lie in memory."""
-        names = {name for row in rows for name in row.scores}
-        columns = cls([row.example.id for row in rows], names)
-        for position, row in enumerate(rows):
-            columns.note(position, row)
-        return columns
+    def tally(self) -> Tally:
+        """Return what the rows come to."""
+        stored_at = _known(self.numbers["stored_at"])
+        return Tally(
+            rows=len(self.ids) * self.repeats,
+            failed=len({position // self.repeats for position in self.failed}),
+            kinds=self.kinds,
+            cached=len(stored_at),
+            oldest_reply=min(stored_at, default=None),
+            usage=self._usage(),
+            predictions_digest=self.predictions_digest,
+            not_needed=self.not_needed,
+        )
 
-
-def _hash(reply: Reply | None, errors: Sequence[RowError]) -> int:
-    text = " ".join(e.kind for e in errors) if reply is None else f"={reply.text}"
-    content = text.encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Baseline:
-    """An evaluation that a change is measured against."""
-
-    origin: str
-    """What and where it is, for people."""
-    model: str
-    dataset_digest: str
-    request_digest: str
-    sources: Mapping[str, str]
-    """For each metric where it comes from, see `Metric.source`."""
-    early_stopped: bool
-    """Whether rows beyond an early stop have no score."""
-    columns: Columns
-    rows: Sequence[Row]
-    """One per example, in the order of `columns`."""
-    run_id: str | None = None
-    """The run it is of; None for results at hand."""
-
-
-FindBaseline = Callable[[str, "EvalResults"], Baseline]
-"""Gives the baseline that a suite names, for results; raises BaselineError."""
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class EvalResults:
-    """One model's predictions on one dataset, scored.
-
-    ``results["rouge1"]`` is a metric's value with its interval; ``float()`` takes it.
-    """
-
-    name: str
-    model: ModelRef
-    request: Request
-    dataset: Dataset
-    rows: Sequence[Row]
-    """One per example and repeat, in the dataset's order; read when they are asked for.
-    With a `source`, those that were asked, in the order of asking; every one when they
-    are read before the first gate."""
-    values: Mapping[str, MetricValue]
-    definitions: Mapping[str, Metric]
-    """The metrics that `values` were computed with."""
-    started_at: float
-    """Unix time in seconds."""
-    duration_s: float
-    confidence: float | None = None
-    """Confidence of gates that give none."""
-    recorder: Recorder | None = field(default=None, compare=False)
-    find_baseline: FindBaseline | None = field(default=None, compare=False)
-    source: RowSource | None = field(default=None, compare=False)
-    """Asks for further rows; None when the evaluation does not stop early."""
-
-    def __getitem__(self, metric: str) -> MetricValue:
-        __tracebackhide__ = True
-        try:
-            return self.values[metric]
-        except KeyError:
-            raise MetricError(
-                f"{self.name!r} has no metric {metric!r}; it has: "
-                f"{', '.join(self.values)}{nearest(metric, list(self.values))}"
-            ) from None
-
-    @property
-    def metrics(self) -> dict[str, float | None]:
-        """Plain values by name; None where no row could be scored."""
-        return {name: value.value for name, value in self.values.items()}
-
-    @property
-    def columns(self) -> Columns:
-        """Scores and numbers of the rows."""
-        columns: Columns | None = getattr(self.rows, "columns", None)
-        return Columns.of(self.rows) if columns is None else columns
-
-    @property
-    def errors(self) -> list[RowError]:
-        """Rows that could not be evaluated, with kind, message and attempts."""
-        failed = sorted(self.columns.failed)
-        return [error for position in failed for error in self.rows[position].errors]
-
-    @property
-    def cached(self) -> int:
-        """Rows whose reply is of an earlier run, from the predictions store."""
-        return len(_known(self.columns.numbers["stored_at"]))
-
-    @property
-    def oldest_reply(self) -> float | None:
-        """Unix time in seconds of the oldest stored reply, when there is one."""
-        return min(_known(self.columns.numbers["stored_at"]), default=None)
-
-    @property
-    def usage(self) -> Usage:
-        """Requests, tokens, cost and latency of what was asked now."""
-        numbers = self.columns.numbers
+    def _usage(self) -> Usage:
+        numbers = self.numbers
         attempts = numbers["attempts"]
 
         def asked(name: str) -> list[float]:
@@ -263,6 +176,139 @@ class EvalResults:
             queue_p95_ms=_quantile(asked("queue_ms"), 0.95),
         )
 
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Columns:
+        """Return the columns of rows that lie in memory."""
+        names = {name for row in rows for name in row.scores}
+        columns = cls([row.example.id for row in rows], names)
+        for position, row in enumerate(rows):
+            columns.note(position, row)
+        return columns
+
+
+def answer_digest(
+    row_id: str, repeat: int, reply: Reply | None, errors: Sequence[RowError]
+) -> int:
+    """Return a hash below 2^64 of a row and its reply, or of why there is none."""
+    text = " ".join(e.kind for e in errors) if reply is None else f"={reply.text}"
+    content = f"{len(row_id)} {row_id} {repeat} {text}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
+
+
+def digest_of_answers(total: int) -> str:
+    """Return the digest of all answers, in any order, from the sum of their hashes."""
+    return f"blake2b-sum:{total % 2**64:016x}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """An evaluation that a change is measured against."""
+
+    origin: str
+    """What and where it is, for people."""
+    model: str
+    dataset_digest: str
+    request_digest: str
+    sources: Mapping[str, str]
+    """For each metric where it comes from, see `Metric.source`."""
+    early_stopped: bool
+    """Whether rows beyond an early stop have no score."""
+    columns: Columns
+    rows: Sequence[Row]
+    """One per example, in the order of `columns`."""
+    run_id: str | None = None
+    """The run it is of; None for results at hand."""
+    table: ScoreTable | None = None
+    """The rows, where they lie elsewhere; `columns` and `rows` hold none then."""
+
+
+FindBaseline = Callable[[str, "EvalResults"], Baseline]
+"""Gives the baseline that a suite names, for results; raises BaselineError."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class EvalResults:
+    """One model's predictions on one dataset, scored.
+
+    ``results["rouge1"]`` is a metric's value with its interval; ``float()`` takes it.
+    """
+
+    name: str
+    model: ModelRef
+    request: Request
+    dataset: Dataset
+    rows: Sequence[Row]
+    """One per example and repeat, in the dataset's order; read when they are asked for.
+    With a `source`, those that were asked, in the order of asking; every one when they
+    are read before the first gate. With a `table`, those that a person should see: in
+    error first, then the lowest scores, a thousand at most."""
+    values: Mapping[str, MetricValue]
+    definitions: Mapping[str, Metric]
+    """The metrics that `values` were computed with."""
+    started_at: float
+    """Unix time in seconds."""
+    duration_s: float
+    confidence: float | None = None
+    """Confidence of gates that give none."""
+    recorder: Recorder | None = field(default=None, compare=False)
+    find_baseline: FindBaseline | None = field(default=None, compare=False)
+    source: RowSource | None = field(default=None, compare=False)
+    """Asks for further rows; None when the evaluation does not stop early."""
+    table: ScoreTable | None = field(default=None, compare=False)
+    """All rows, when Spark has evaluated them where they lie."""
+
+    def __getitem__(self, metric: str) -> MetricValue:
+        __tracebackhide__ = True
+        try:
+            return self.values[metric]
+        except KeyError:
+            raise MetricError(
+                f"{self.name!r} has no metric {metric!r}; it has: "
+                f"{', '.join(self.values)}{nearest(metric, list(self.values))}"
+            ) from None
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Plain values by name; None where no row could be scored."""
+        return {name: value.value for name, value in self.values.items()}
+
+    @property
+    def columns(self) -> Columns:
+        """Scores and numbers of the rows."""
+        columns: Columns | None = getattr(self.rows, "columns", None)
+        return Columns.of(self.rows) if columns is None else columns
+
+    @property
+    def tally(self) -> Tally:
+        """What the rows come to, scores apart."""
+        return self.columns.tally() if self.table is None else self.table.tally
+
+    @property
+    def errors(self) -> list[RowError]:
+        """Rows that could not be evaluated, with kind, message and attempts.
+
+        Of rows in Spark the first thousand.
+        """
+        rows: Iterable[Row] = self.rows
+        if self.table is None:
+            rows = (self.rows[position] for position in sorted(self.columns.failed))
+        return [error for row in rows for error in row.errors]
+
+    @property
+    def cached(self) -> int:
+        """Rows whose reply is of an earlier run, from the predictions store."""
+        return self.tally.cached
+
+    @property
+    def oldest_reply(self) -> float | None:
+        """Unix time in seconds of the oldest stored reply, when there is one."""
+        return self.tally.oldest_reply
+
+    @property
+    def usage(self) -> Usage:
+        """Requests, tokens, cost and latency of what was asked now."""
+        return self.tally.usage
+
     def as_baseline(self) -> Baseline:
         """Return this evaluation as what another one is compared with."""
         return Baseline(
@@ -272,31 +318,34 @@ class EvalResults:
             request_digest=self.request.digest,
             sources={name: m.source for name, m in self.definitions.items()},
             early_stopped=self.early_stopped,
-            columns=self.columns,
-            rows=self.rows,
+            columns=self.columns if self.table is None else Columns([], ()),
+            rows=self.rows if self.table is None else (),
+            table=self.table,
         )
 
     @property
     def early_stopped(self) -> bool:
         """Whether some rows were not needed, so that they have no score."""
-        return bool(self.columns.not_needed)
+        return bool(self.tally.not_needed)
 
     def summary(self) -> dict[str, Any]:
         """Return all but the rows as builtins."""
-        request = self.request
+        request, tally = self.request, self.tally
         return {
             "name": self.name,
             "started_at": self.started_at,
             "duration_s": self.duration_s,
-            "cached": self.cached,
-            "predictions_digest": self.columns.predictions_digest,
-            "oldest_reply": self.oldest_reply,
-            "usage": asdict(self.usage),
+            "cached": tally.cached,
+            "predictions_digest": tally.predictions_digest,
+            "oldest_reply": tally.oldest_reply,
+            "usage": asdict(tally.usage),
             "dataset": {
                 "name": self.dataset.name,
                 "digest": self.dataset.digest,
                 "rows": len(self.dataset.ids),
+                **self.dataset.origin,
             },
+            "table": self._table_entry(),
             "early_stop": self._early_stop(),
             "confidence": next(
                 (v.confidence for v in self.values.values() if v.confidence), None
@@ -324,9 +373,20 @@ class EvalResults:
             },
         }
 
+    def _table_entry(self) -> dict[str, Any] | None:
+        """Return where all rows lie, and what reports say of them; None if here."""
+        if self.table is None:
+            return None
+        return {
+            "place": self.table.place,
+            "rows_shown": len(self.rows),
+            "kinds": dict(self.tally.kinds),
+            "scores_digest": self.tally.scores_digest,
+        }
+
     def _early_stop(self) -> dict[str, Any] | None:
         """Return how many rows were not needed, and what names them; None if none."""
-        not_needed = self.columns.not_needed
+        not_needed = self.tally.not_needed
         if self.source is None or not not_needed:
             return None
         asked = len(self.rows)
@@ -336,32 +396,63 @@ class EvalResults:
         """Return a frame of the rows.
 
         Columns: id, with repeats also repeat, input, references, prediction, error,
-        and one per metric.
+        and one per metric. Rows in Spark come here, all of them, in the order of ids.
         """
         import pandas
 
         repeated = self.request.repeats > 1
         names = ("id", "input", "references", "prediction", "error")
-        table = []
-        for row in self.rows:
+        table, repeats = [], []
+        for row in self.rows if self.table is None else self.table.read():
             reply, example = row.prediction.reply, row.example
             errors = "; ".join(f"{e.kind}: {e.message}" for e in row.errors)
             cells = (example.id, example.input, list(example.references))
             answer = (reply.text if reply else None, errors or None)
             table.append([*cells, *answer, *map(row.scores.get, self.values)])
-        frame = pandas.DataFrame(table, columns=[*names, *self.values])
+            repeats.append(row.repeat)
+        columns = [*names, *self.values]
+        try:
+            frame = pandas.DataFrame(table, columns=columns)
+        except UnicodeEncodeError:  # pandas 3 has no text type for lone surrogates
+            frame = pandas.DataFrame(table, columns=columns, dtype=object)
+            frame = frame.astype(dict.fromkeys(self.values, float))
         if repeated:
-            frame.insert(1, "repeat", [row.repeat for row in self.rows])
+            frame.insert(1, "repeat", repeats)
         return frame
+
+    def to_spark(self) -> Any:
+        """Return the rows as a Spark DataFrame, see docs/scale.md for its columns.
+
+        Raises:
+            ConfigurationError: Spark has not evaluated them.
+        """
+        return self._scored_by_spark("to_spark()").frame(self.summary())
+
+    def write(self, target: str, *, mode: str = "append") -> None:
+        """Write the rows of `to_spark` to a table.
+
+        Args:
+            target: ``catalog.schema.table``, ``delta:/path``, or a path for Parquet.
+            mode: ``append`` or ``overwrite``.
+
+        Raises:
+            ConfigurationError: Spark has not evaluated them, or cannot write there.
+        """
+        self._scored_by_spark("write()").write(target, mode, self.summary())
+
+    def _scored_by_spark(self, method: str) -> ScoreTable:
+        if self.table is None:
+            raise ConfigurationError(
+                f"{method} is for rows that Spark has evaluated: "
+                'evaluate(engine="spark"); others are given by to_pandas()'
+            )
+        return self.table
 
     def __repr__(self) -> str:
         if self.source is not None and not self.source.begun:
             name = one_line(self.name)
             return f"<EvalResults {name}: open, {one_line(self.model)}>"
-        head = (
-            f"<EvalResults {one_line(self.name)}: {len(self.rows)} rows, "
-            f"{one_line(self.model)}, {len(self.columns.failed)} errors>"
-        )
+        head = f"<EvalResults {self._headline()}>"
         return "\n".join([head, *("  " + "  ".join(cells) for cells in self._table())])
 
     def _repr_html_(self) -> str:
@@ -371,11 +462,13 @@ class EvalResults:
             + "</tr>"
             for cells in self._table()
         )
-        caption = html.escape(
-            f"{one_line(self.name)}: {len(self.rows)} rows, {one_line(self.model)}, "
-            f"{len(self.columns.failed)} errors"
-        )
+        caption = html.escape(self._headline())
         return f"<table><caption>{caption}</caption>{rows}</table>"
+
+    def _headline(self) -> str:
+        tally, name = self.tally, one_line(self.name)
+        model = one_line(self.model)
+        return f"{name}: {tally.rows} rows, {model}, {tally.failed} errors"
 
     def _table(self) -> list[list[str]]:
         table = [["metric", "value", "interval", "n", "errors"]]

@@ -91,6 +91,8 @@ class RowLog(LazyRows):
         entry = self._entry(row)
         if self.columns.repeats > 1:
             entry["repeat"] = position % self.columns.repeats
+        elif row.repeat:  # one of few rows that are shown of a table
+            entry["repeat"] = row.repeat
         text = _encode(entry)
         if self._redact(text) != text:  # rarely; the whole line is looked at quicker
             text = _encode(redact_within(entry, self._redact))

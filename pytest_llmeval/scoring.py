@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pytest_llmeval import stats
 from pytest_llmeval.errors import MetricError
@@ -17,6 +19,7 @@ from pytest_llmeval.records import MetricValue
 from pytest_llmeval.records import Prediction
 from pytest_llmeval.records import Row
 from pytest_llmeval.records import RowError
+from pytest_llmeval.records import ScoreTable
 from pytest_llmeval.records import is_finite
 from pytest_llmeval.records import is_missing
 from pytest_llmeval.records import is_number
@@ -27,6 +30,8 @@ from pytest_llmeval.repeats import find_metric
 from pytest_llmeval.repeats import parts
 from pytest_llmeval.repeats import pass_scores
 from pytest_llmeval.results import Columns
+from pytest_llmeval.threads import AT_ONCE
+from pytest_llmeval.threads import Threads
 
 
 def score_row(
@@ -62,7 +67,7 @@ def score_row(
     )
 
 
-def join(first: Row, second: Row) -> Row:
+def _join(first: Row, second: Row) -> Row:
     """Return the row with the scores and errors of both, which are of one row."""
     return Row(
         example=first.example,
@@ -70,6 +75,50 @@ def join(first: Row, second: Row) -> Row:
         scores={**first.scores, **second.scores},
         errors=first.errors + second.errors,
     )
+
+
+class Scorer:
+    """Scores the rows of one evaluation: by quick metrics at once, by slow in threads.
+
+    Args:
+        metrics: What rows are scored by.
+        timeout_s: How long the slow ones may take for a row.
+        at_once: How many rows they may be at.
+    """
+
+    def __init__(
+        self, metrics: Iterable[Metric], timeout_s: float, at_once: int
+    ) -> None:
+        metrics = list(metrics)
+        self._quick = [metric for metric in metrics if metric.inline]
+        self._slow = [metric for metric in metrics if not metric.inline]
+        self._timeout_s, self._threads = timeout_s, Threads()
+        self._turns = asyncio.Semaphore(min(at_once, AT_ONCE))
+
+    def score(self, example: Example, prediction: Prediction) -> Row:
+        """Return the row with its quick scores."""
+        return score_row(example, prediction, self._quick)
+
+    def has_more(self, row: Row) -> bool:
+        """Return whether slow metrics are to score a row too."""
+        return bool(self._slow) and row.prediction.error is None
+
+    async def score_more(self, row: Row) -> Row:
+        """Return the row with the slow scores added."""
+        async with self._turns:
+            return _join(row, await self._score_slowly(row))
+
+    async def _score_slowly(self, row: Row) -> Row:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._threads.run(
+                    score_row, row.example, row.prediction, self._slow
+                )
+        except TimeoutError:
+            names = ", ".join(metric.name for metric in self._slow)
+            message = f"{names}: no score within {self._timeout_s:g} s"
+            error = RowError(id=row.example.id, kind="scorer", message=message)
+            return replace(row, scores={}, errors=(error,))
 
 
 def _problem(raw: object) -> str | None:
@@ -186,6 +235,61 @@ class MetricValues(Mapping[str, MetricValue]):
             return None, None
         scores = parts(columns.scores[name], columns.repeats)
         return stats.split_variance([scores[at] for at in self._good])
+
+
+class TableValues(Mapping[str, MetricValue]):
+    """Each metric over the examples of a table without any error.
+
+    Args:
+        metrics: By name; each scores rows.
+        table: The scored rows.
+        repeats: Answers to each example.
+        confidence: Of the intervals.
+    """
+
+    def __init__(
+        self,
+        metrics: Mapping[str, Metric],
+        table: ScoreTable,
+        repeats: int,
+        confidence: float,
+    ) -> None:
+        self._metrics, self._table = metrics, table
+        self._repeats, self._confidence = repeats, confidence
+        self._known: dict[str, MetricValue] = {}
+
+    def __len__(self) -> int:
+        return len(self._metrics)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._metrics)
+
+    def __getitem__(self, name: str) -> MetricValue:
+        if name not in self._known:
+            self._known[name] = self._compute(name)
+        return self._known[name]
+
+    def _compute(self, name: str) -> MetricValue:
+        metric = find_metric(self._metrics, self._repeats, name)
+        if metric is None:
+            raise KeyError(name)
+        bounds = metric.range if is_range(metric.range) else None
+        examples, failed = self._table.sizes()
+        value = lower = upper = None
+        if examples > failed:
+            sample = self._table.sample(name, bounds)
+            value = sample.mean
+            if bounds is not None and _within(sample.extremes, bounds):
+                lower, upper = stats.bounds_of(sample, self._confidence, bounds)
+        return MetricValue(
+            name=name,
+            value=value,
+            lower=lower,
+            upper=upper,
+            confidence=None if lower is None else self._confidence,
+            n=examples - failed,
+            errors=failed,
+        )
 
 
 def _aggregate(metric: Metric, rows: Sequence[Row]) -> float | None:

@@ -28,6 +28,7 @@ from pytest_llmeval.predictions import key_maker
 from pytest_llmeval.records import Dataset
 from pytest_llmeval.records import Example
 from pytest_llmeval.records import Model
+from pytest_llmeval.records import ModelRef
 from pytest_llmeval.records import Prediction
 from pytest_llmeval.records import Prompt
 from pytest_llmeval.records import Request
@@ -62,24 +63,17 @@ class Supply:
         self._settings, self._model = settings, model
         self._store, self._budget = store, budget
         self._guard = guard or nullcontext()
-        self.evaluation = digest_of(
-            [model.ref.identity(), request.digest, dataset.digest]
-        )
+        self.evaluation = evaluation_key(model.ref, request, dataset)
         self._render = renderer(request, dataset)
         self._key = key_maker(
-            model.ref, request, self._generation(), sees_example=model.sees_example
+            model.ref,
+            request,
+            generation_of(model, self.evaluation, store, settings),
+            sees_example=model.sees_example,
         )
         self._under_way: set[bytes] = set()
         self._unstored: set[bytes] = set()
         self._committing = False
-
-    def _generation(self) -> str | None:
-        """Return which replies of an unpinned model may serve."""
-        if self._store is None or self._model.ref.pinned:
-            return None
-        replayed = self._settings.cache == "only" or self._settings.gates is not None
-        instance = self._model.ref.instance
-        return self._store.generation(self.evaluation, instance, latest=replayed)
 
     def finish(self) -> None:
         """Note that an unpinned model's replies have served for every row."""
@@ -88,9 +82,13 @@ class Supply:
 
     def question(self, example: Example, repeat: int = 0) -> tuple[Prompt, bytes]:
         """Return the prompt about an example, and the key of its prediction."""
-        prompt = self._render(example)
-        prompt = replace(prompt, repeat=repeat) if repeat else prompt
+        prompt = self.prompt(example, repeat)
         return prompt, self._key(prompt)
+
+    def prompt(self, example: Example, repeat: int = 0) -> Prompt:
+        """Return the prompt about an example."""
+        prompt = self._render(example)
+        return replace(prompt, repeat=repeat) if repeat else prompt
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Prediction]:
         """Return the stored predictions that may serve."""
@@ -195,3 +193,18 @@ class Supply:
 
 def _shared(limit: float | None, settings: Settings) -> float | None:
     return None if limit is None else limit / settings.workers
+
+
+def evaluation_key(model: ModelRef, request: Request, dataset: Dataset) -> str:
+    """Return what names an evaluation in the store, whatever it is scored by."""
+    return digest_of([model.identity(), request.digest, dataset.digest])
+
+
+def generation_of(
+    model: Model, evaluation: str, store: Predictions | None, settings: Settings
+) -> str | None:
+    """Return which stored replies of an unpinned model may serve."""
+    if store is None or model.ref.pinned:
+        return None
+    replayed = settings.cache == "only" or settings.gates is not None
+    return store.generation(evaluation, model.ref.instance, latest=replayed)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pytest_llmeval.gate.check import problem_of
 from pytest_llmeval.gate.compare import decide_change
-from pytest_llmeval.gate.decide import USUAL_CONFIDENCE
 from pytest_llmeval.gate.decide import decide_gate
 from pytest_llmeval.gate.decide import decide_slices
 from pytest_llmeval.gate.explain import explain
 from pytest_llmeval.gate.explain import headline
+from pytest_llmeval.gate.interval import USUAL_CONFIDENCE
 from pytest_llmeval.gate.plain_assert import explain_assert
 
 

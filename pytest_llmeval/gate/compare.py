@@ -7,26 +7,29 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 from typing import NamedTuple
 
 from pytest_llmeval import stats
 from pytest_llmeval.errors import BaselineError
 from pytest_llmeval.errors import MetricError
+from pytest_llmeval.gate.baseline import check_baseline
+from pytest_llmeval.gate.baseline import check_whole
+from pytest_llmeval.gate.baseline import without_baseline
 from pytest_llmeval.gate.check import Undecidable
 from pytest_llmeval.gate.check import check_bar
 from pytest_llmeval.gate.check import check_gate
 from pytest_llmeval.gate.check import find_metric
 from pytest_llmeval.gate.check import score_range
 from pytest_llmeval.gate.decide import check_latency
-from pytest_llmeval.gate.decide import decide_interval
-from pytest_llmeval.gate.decide import refuse
-from pytest_llmeval.gate.decide import settle
-from pytest_llmeval.gate.select import Bounds
+from pytest_llmeval.gate.errors import Bounds
+from pytest_llmeval.gate.interval import decide_interval
+from pytest_llmeval.gate.interval import listed
+from pytest_llmeval.gate.interval import refuse
+from pytest_llmeval.gate.interval import settle
 from pytest_llmeval.gate.select import apply_error_policy
 from pytest_llmeval.gate.select import check_range
-from pytest_llmeval.gate.select import name_errors
 from pytest_llmeval.gate.select import select_rows
+from pytest_llmeval.gate.table import change_in_table
 from pytest_llmeval.records import Comparison
 from pytest_llmeval.records import Decision
 from pytest_llmeval.records import Flip
@@ -57,6 +60,13 @@ def decide_change(
         gate: A gate on a change.
         find: Gives the baseline, or raises BaselineError.
     """
+    table = results.table
+    if table is not None:
+        return settle(
+            results,
+            gate,
+            lambda blank: change_in_table(results, gate, blank, table, find),
+        )
     if results.source is not None:
         results.source.begin()
     try:
@@ -76,7 +86,7 @@ def _decide(
         raise Undecidable("UNBOUNDED", f"{metric.name} has no known range")
     width = bounds[1] - bounds[0]
     check_bar(gate, (-width, width))
-    _check_whole(results.early_stopped, "the evaluation")
+    check_whole(results.early_stopped, "the evaluation")
     positions = select_rows(results, gate)
     check_latency(results, positions, metric)
     kept, _ = apply_error_policy(results, positions, gate, metric, bounds)
@@ -85,31 +95,14 @@ def _decide(
     try:
         baseline = find()
     except BaselineError as error:
-        return _without_baseline(error, gate, blank)
+        return without_baseline(error, gate, blank)
     pairs = _pair(results, kept.scores, baseline, metric, bounds)
     blank = replace(
         blank,
         value=stats.mean(pairs.changes),
         compared=_compare(results, baseline, metric, pairs),
     )
-    return decide_interval(pairs.changes, gate, blank, (-width, width))
-
-
-def _check_whole(early_stopped: bool, whose: str) -> None:
-    if early_stopped:
-        raise Undecidable(
-            "EARLY_STOPPED",
-            f"{whose} stopped early, so that rows have no score to compare; run it "
-            "without --llmeval-early-stop",
-        )
-
-
-def _without_baseline(error: BaselineError, gate: Gate, blank: Decision) -> Decision:
-    if gate.missing == "first" and error.is_first:
-        return replace(
-            blank, status="pass", reason="FIRST_VERSION", detail=one_line(error, 500)
-        )
-    raise Undecidable(error.reason, str(error))
+    return decide_interval(listed(pairs.changes), gate, blank, (-width, width))
 
 
 class _Pairs(NamedTuple):
@@ -149,30 +142,20 @@ def _pair(
 
 def _check_same(results: EvalResults, baseline: Baseline, metric: Metric) -> None:
     """Refuse a baseline of other rows, or scored by another metric."""
-    _check_whole(baseline.early_stopped, baseline.origin)
+    if baseline.table is not None:
+        raise Undecidable(
+            "UNSUPPORTED",
+            f"the rows of {baseline.origin} lie in Spark; compare with them by "
+            'evaluate(engine="spark")',
+        )
     ids, known = set(results.columns.ids), set(baseline.columns.ids)
     new, gone = _differing(results.columns.ids, known), _differing(known, ids)
     difference = f"only now: {first_few(new)}; only there: {first_few(gone)}"
-    if baseline.dataset_digest != results.dataset.digest:
-        raise Undecidable(
-            "DATASET_CHANGED",
-            f"{baseline.origin} evaluated other rows than {results.dataset.name} has "
-            f"now ({difference}); evaluate the baseline's model on these rows, and "
-            "name that run, or give its EvalResults",
-        )
+    check_baseline(results, baseline, metric, f" ({difference})")
     if new or gone or len(baseline.columns.ids) != len(known):
         raise Undecidable(
             "ROWS_MISSING",
             f"{baseline.origin} does not hold the same rows: {difference}",
-        )
-    _check_source(baseline, metric)
-    failed = sorted(baseline.columns.failed)
-    if failed:
-        raise Undecidable(
-            "BASELINE_UNUSABLE",
-            f"{len(failed)} rows of {baseline.origin} are in error: "
-            f"{name_errors(baseline.rows, failed)}; name a baseline whose rows all "
-            "have an answer",
         )
 
 
@@ -180,28 +163,15 @@ def _differing(ids: Iterable[str], known: set[str]) -> list[str]:
     return [row_id for row_id in ids if row_id not in known]
 
 
-def _check_source(baseline: Baseline, metric: Metric) -> None:
-    if metric.name not in baseline.sources:
-        raise Undecidable(
-            "BASELINE_UNUSABLE",
-            f"{baseline.origin} has no metric {metric.name!r}; it has: "
-            f"{first_few(baseline.sources)}; evaluate it again with that metric",
-        )
-    source = baseline.sources[metric.name]
-    if source != metric.source:
-        raise Undecidable(
-            "METRIC_CHANGED",
-            f"{metric.name} is {one_line(metric.source) or 'without a source'} now and "
-            f"was {one_line(source) or 'without a source'} in {baseline.origin}; "
-            "evaluate the baseline's model again with the metric of now",
-        )
-
-
 def _compare(
     results: EvalResults, baseline: Baseline, metric: Metric, pairs: _Pairs
 ) -> Comparison:
-    def flips(pick: Callable[..., list[Any]], indices: list[int]) -> list[Flip]:
-        few = pick(FLIPS_SHOWN, indices, key=pairs.changes.__getitem__)
+    ids = results.columns.ids
+
+    def flips(indices: list[int], sign: float) -> list[Flip]:
+        few = heapq.nsmallest(
+            FLIPS_SHOWN, indices, key=lambda at: (sign * pairs.changes[at], ids[at])
+        )
         return [_flip(results, baseline, pairs, index) for index in few]
 
     worse = [index for index, change in enumerate(pairs.changes) if change < 0]
@@ -215,7 +185,7 @@ def _compare(
         less_is_better=not metric.higher_is_better,
         worse=len(worse),
         better=len(better),
-        flips=(*flips(heapq.nsmallest, worse), *flips(heapq.nlargest, better)),
+        flips=(*flips(worse, 1.0), *flips(better, -1.0)),
         run_id=baseline.run_id,
     )
 

@@ -11,7 +11,7 @@ from pytest_llmeval.gate.check import check_gate
 from pytest_llmeval.gate.check import find_metric
 from pytest_llmeval.gate.check import is_corpus
 from pytest_llmeval.gate.check import score_range
-from pytest_llmeval.gate.select import Bounds
+from pytest_llmeval.gate.errors import Bounds
 from pytest_llmeval.gate.select import Kept
 from pytest_llmeval.gate.select import apply_error_policy
 from pytest_llmeval.gate.select import check_range

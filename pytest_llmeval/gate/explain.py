@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pytest_llmeval.gate.decide import USUAL_CONFIDENCE
-from pytest_llmeval.gate.decide import counted_op
-from pytest_llmeval.gate.decide import share_gate
+from pytest_llmeval.gate.interval import USUAL_CONFIDENCE
+from pytest_llmeval.gate.interval import counted_op
+from pytest_llmeval.gate.interval import share_gate
 from pytest_llmeval.records import Comparison
 from pytest_llmeval.records import Decision
 from pytest_llmeval.records import Flip

@@ -9,18 +9,17 @@ from typing import Any
 from typing import NamedTuple
 
 from pytest_llmeval.gate.check import Undecidable
+from pytest_llmeval.gate.errors import NAMED_ROWS
+from pytest_llmeval.gate.errors import Bad
+from pytest_llmeval.gate.errors import Bounds
+from pytest_llmeval.gate.errors import errors_count_as
 from pytest_llmeval.records import Gate
 from pytest_llmeval.records import Metric
-from pytest_llmeval.records import Row
 from pytest_llmeval.records import canonical
 from pytest_llmeval.records import is_missing
 from pytest_llmeval.results import EvalResults
 from pytest_llmeval.text import first_few
 from pytest_llmeval.text import one_line
-
-
-NAMED_ROWS = 5
-Bounds = tuple[float, float]
 
 
 class Kept(NamedTuple):
@@ -42,17 +41,22 @@ def select_rows(results: EvalResults, gate: Gate) -> Sequence[int]:
     positions: Sequence[int] = range(len(results.dataset.ids))
     if not gate.where:
         return positions
-    for column in gate.where:
-        if column not in results.dataset.filled:
-            raise Undecidable(
-                "ZERO_ROWS", f"where= names a column {column!r} that the data lacks"
-            )
+    check_slice_columns(results, gate)
     for column, wanted in gate.where.items():
         values, value = column_values(results, column), canonical(wanted)
         positions = [at for at in positions if _is(values[at], value)]
     if not positions:
         raise Undecidable("ZERO_ROWS", f"no row has {gate.where!r}")
     return positions
+
+
+def check_slice_columns(results: EvalResults, gate: Gate) -> None:
+    """Refuse a slice by a column that the data lacks."""
+    for column in gate.where or ():
+        if column not in results.dataset.filled:
+            raise Undecidable(
+                "ZERO_ROWS", f"where= names a column {column!r} that the data lacks"
+            )
 
 
 def check_ids(results: EvalResults) -> None:
@@ -122,26 +126,20 @@ def apply_error_policy(
         _check_scored(results, kept, metric)
     if not bad:
         return kept, 0
-    if gate.on_error == "exclude" and gate.max_error_rate is not None:
-        _check_left_out(results, positions, bad, gate.max_error_rate)
+    score = errors_count_as(gate, metric, bad_rows(results, positions, bad), bounds)
+    if score is None:
         return kept, len(bad)
-    if gate.on_error == "worst":
-        if bounds is None or metric.aggregate is not None:
-            raise Undecidable(
-                "UNBOUNDED",
-                f'on_error="worst" needs the range of {metric.name}: give bounds=',
-            )
-        worst = bounds[1] if gate.op in ("<=", "<") else bounds[0]
-        return Kept([*good, *bad], [*kept.scores, *[worst] * len(bad)]), len(bad)
-    advice = "Run the same command again to ask only for those"
-    if {error.kind for at in bad for error in results.rows[at].errors} == {"test"}:
-        advice = "Mend their tests, in which something else than an assert failed"
-    if gate.kind == "metric":
-        advice += ', or decide what they count for with on_error="worst"'
-    raise Undecidable(
-        _error_reason(results, bad),
-        f"{len(bad)} of {len(positions)} rows could not be evaluated, so {metric.name} "
-        f"has no honest value: {name_errors(results.rows, bad)}. {advice}",
+    return Kept([*good, *bad], [*kept.scores, *[score] * len(bad)]), len(bad)
+
+
+def bad_rows(results: EvalResults, positions: Sequence[int], bad: Sequence[int]) -> Bad:
+    """Return the rows in error among those at positions."""
+    failed = results.columns.failed
+    return Bad(
+        rows=len(positions),
+        failed=len(bad),
+        first=[results.rows[at] for at in bad[:NAMED_ROWS]],
+        kinds={kind for at in bad for kind in failed[at]},
     )
 
 
@@ -157,39 +155,6 @@ def _check_scored(results: EvalResults, kept: Kept, metric: Metric) -> None:
             f"{len(without)} of {len(kept.positions)} rows have no score for "
             f"{metric.name}: {ids}; record one in every case, before what may fail",
         )
-
-
-def _check_left_out(
-    results: EvalResults, positions: Sequence[int], bad: Sequence[int], most: float
-) -> None:
-    rate, named = len(bad) / len(positions), name_errors(results.rows, bad)
-    if rate > most:
-        raise Undecidable(
-            "TOO_MANY_ERRORS",
-            f"{len(bad)} of {len(positions)} rows are in error, {rate:.3g} of "
-            f"them, and max_error_rate={most:g}: {named}",
-        )
-    if len(bad) == len(positions):
-        raise Undecidable("ZERO_ROWS", f"no row is left: {named}")
-
-
-def _error_reason(results: EvalResults, bad: Sequence[int]) -> str:
-    known = {"budget": "BUDGET", "not_finite": "NOT_FINITE", "bad_type": "BAD_TYPE"}
-    if known.keys().isdisjoint(results.columns.kinds):
-        return "ROWS_MISSING"
-    kinds = {error.kind for at in bad for error in results.rows[at].errors}
-    return next((known[kind] for kind in known if kind in kinds), "ROWS_MISSING")
-
-
-def name_errors(rows: Sequence[Row], bad: Sequence[int]) -> str:
-    """Return the first few rows in error with the first error of each."""
-    named = "; ".join(
-        f"{one_line(row.example.id, 60)} ({row.errors[0].kind}: "
-        f"{one_line(row.errors[0].message)})"
-        for row in (rows[at] for at in bad[:NAMED_ROWS])
-    )
-    more = len(bad) - NAMED_ROWS
-    return f"{named}; and {more} more" if more > 0 else named
 
 
 def check_range(

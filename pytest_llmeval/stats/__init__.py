@@ -8,6 +8,7 @@ from pytest_llmeval.stats.corpus import LEAST_UNITS
 from pytest_llmeval.stats.corpus import CorpusBounds
 from pytest_llmeval.stats.corpus import corpus_bounds
 from pytest_llmeval.stats.gaffke import GRID
+from pytest_llmeval.stats.gaffke import bounds_of
 from pytest_llmeval.stats.gaffke import lower_bound
 from pytest_llmeval.stats.gaffke import mean
 from pytest_llmeval.stats.gaffke import p_value
@@ -34,6 +35,7 @@ __all__ = [
     "adjust_p_values",
     "binary_power",
     "binary_rows_for_power",
+    "bounds_of",
     "corpus_bounds",
     "lower_bound",
     "mean",

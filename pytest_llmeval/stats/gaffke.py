@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from numpy.typing import NDArray
 
+    from pytest_llmeval.records import Sample
+
     Floats: TypeAlias = NDArray[Any]
 
 
@@ -39,9 +41,18 @@ MOST_ROWS = 1_000_000
 """The search for the rows that would decide ends here."""
 
 
-def mean(scores: Sequence[float]) -> float:
-    """Return the correctly rounded mean of at least one score."""
-    return math.fsum(scores) / len(scores)
+def mean(scores: Sequence[float], *, counts: Sequence[int] | None = None) -> float:
+    """Return the correctly rounded mean of at least one score.
+
+    With counts it is to the last bit that of the scores listed one by one.
+    """
+    if counts is None:
+        return math.fsum(scores) / len(scores)
+    parts = [float(score).as_integer_ratio() for score in scores]
+    unit = max(below for _, below in parts)  # a power of two, which all of them divide
+    pairs = zip(parts, counts, strict=True)
+    total = sum(above * (unit // below) * count for (above, below), count in pairs)
+    return total / unit / sum(counts)
 
 
 def lower_bound(
@@ -60,7 +71,8 @@ def lower_bound(
             of samples.
         low: Lowest possible score.
         high: Highest possible score.
-        counts: How often each score occurs, when they are not listed one by one.
+        counts: How often each score occurs, when they are not listed one by one. Who
+            has counted them has also rounded them, where they were too many.
 
     Returns:
         A number between `low` and `high`. Above 100,000 distinct scores it is taken
@@ -86,6 +98,17 @@ def upper_bound(
     """Return the one-sided upper confidence bound: the mirror of `lower_bound`."""
     mirrored = -check_scores(scores, low, high)
     return -lower_bound(mirrored, confidence, -high, -low, counts=counts)
+
+
+def bounds_of(
+    sample: Sample, confidence: float, bounds: tuple[float, float]
+) -> tuple[float, float]:
+    """Return the one-sided bounds of a sample's mean."""
+    scores, counts = sample.scores, sample.counts
+    lower = lower_bound(scores, confidence, *bounds, counts=counts)
+    if sample.upper is not None:
+        scores, counts = sample.upper
+    return lower, upper_bound(scores, confidence, *bounds, counts=counts)
 
 
 def p_value(
@@ -122,6 +145,7 @@ def rows_to_decide(
     high: float,
     *,
     reaches: Callable[[float], bool],
+    counts: Sequence[int] | None = None,
 ) -> int | None:
     """Return about how many rows like these push the lower bound over the bar.
 
@@ -131,19 +155,21 @@ def rows_to_decide(
         low: Lowest possible score.
         high: Highest possible score.
         reaches: Whether a lower bound is high enough.
+        counts: As in `lower_bound`.
 
     Returns:
         The number of rows, all together, or None when no number up to a million does.
     """
-    if not reaches(mean(scores)):
+    if not reaches(mean(scores, counts=counts)):
         return None
-    values, counts = _counted(scores, low, high, None)
+    values, weights = _counted(scores, low, high, counts)
+    size = len(scores) if counts is None else sum(counts)
 
     def enough(rows: int) -> bool:
-        bound = _unit_bound(values, counts * (rows / len(scores)), confidence)
+        bound = _unit_bound(values, weights * (rows / size), confidence)
         return reaches(low + (high - low) * bound)
 
-    few, many = len(scores), 2 * len(scores)
+    few, many = size, 2 * size
     while not enough(many):
         few, many = many, 2 * many
         if many > MOST_ROWS:
@@ -192,7 +218,7 @@ def _counted(
     weights = None if counts is None else np.asarray(counts, dtype=float)
     _check_counts(fractions, weights)
     values, which = np.unique(fractions, return_inverse=True)
-    if len(values) > GRID:
+    if counts is None and len(values) > GRID:
         rounded = np.floor(fractions * GRID) / GRID
         values, which = np.unique(rounded, return_inverse=True)
     return values, np.bincount(which, weights).astype(float)

@@ -161,6 +161,45 @@ def test_counts_say_how_often_a_score_occurs(scores, data, confidence):
         assert counted == pytest.approx(bound(listed, confidence, -1, 2), abs=EDGE)
 
 
+@given(many, st.data())
+def test_the_mean_of_counted_scores_is_to_the_last_bit_that_of_listed_ones(
+    scores, data
+):
+    counts = data.draw(
+        st.lists(st.integers(1, 50), min_size=len(scores), max_size=len(scores))
+    )
+    listed = [x for x, count in zip(scores, counts, strict=True) for _ in range(count)]
+    assert mean(scores, counts=counts) == mean(listed)
+
+
+def test_the_mean_of_a_milliard_scores_is_exact():
+    assert mean([0.1, 0.3], counts=[10**9, 10**9]) == 0.2
+    assert mean([5e-324, 1.0], counts=[1, 10**9]) == 1e9 / (1e9 + 1)
+
+
+@given(many, st.data(), confidence_of_a_gate)
+def test_rows_to_decide_are_the_same_for_counted_scores(scores, data, confidence):
+    counts = data.draw(
+        st.lists(st.integers(1, 3), min_size=len(scores), max_size=len(scores))
+    )
+    listed = [x for x, count in zip(scores, counts, strict=True) for _ in range(count)]
+    bar = mean(listed) - 0.1
+
+    def rows(values, **options):
+        return rows_to_decide(
+            values, confidence, -1, 2, reaches=lambda bound: bound >= bar, **options
+        )
+
+    assert rows(scores, counts=counts) == pytest.approx(rows(listed), abs=1)
+
+
+def test_scores_that_somebody_has_counted_are_not_rounded_again():
+    scores = [k / (GRID + 50) for k in range(GRID + 51)]
+    counts = [1] * len(scores)
+    counted = lower_bound(scores, 0.95, 0, 1, counts=counts)
+    assert counted > lower_bound(scores, 0.95, 0, 1)
+
+
 @given(many, st.floats(0, 1), confidence_of_a_gate)
 def test_the_p_value_says_whether_the_bound_reaches_a_threshold(scores, bar, level):
     p, bound = p_value(bar, scores, 0, 1), lower_bound(scores, level, 0, 1)

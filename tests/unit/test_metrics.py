@@ -2,6 +2,7 @@ import random
 import types
 import warnings
 
+import cloudpickle
 import pytest
 import rouge_score.rouge_scorer
 import sacrebleu
@@ -239,3 +240,18 @@ def test_latency_and_output_tokens_are_read_from_the_prediction():
         metrics["latency_ms"].score(reply(""), example())
     with pytest.raises(MetricError, match="does not report output tokens"):
         metrics["output_tokens"].score(reply(""), example())
+
+
+@pytest.mark.parametrize("name", sorted(built_in_metrics()))
+def test_a_metric_can_be_sent_to_another_process(name):
+    metric = built_in_metrics()[name]
+    sent = cloudpickle.loads(cloudpickle.dumps(metric))
+    got = reply("the cat sat", output_tokens=3)
+    if metric.score is None:
+        rows = [got], [example("a cat sat")]
+        assert sent.aggregate(*rows) == metric.aggregate(*rows)
+    elif name != "latency_ms":
+        wanted = metric.score(got, example("a cat sat"))
+        assert sent.score(got, example("a cat sat")) == wanted
+        used = cloudpickle.loads(cloudpickle.dumps(metric))  # after its first use
+        assert used.score(got, example("a cat sat")) == wanted

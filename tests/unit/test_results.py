@@ -99,6 +99,15 @@ def test_a_frame_has_one_row_per_example_in_order(score):
     assert (frame["prediction"][1], frame["unit"][1]) == ("echo q1", 0.5)
 
 
+def test_a_frame_holds_text_that_utf8_cannot(run):
+    rows = [{"id": "r0", "input": "\ud800", "score": 0.5}]
+    frame = run(echo, rows, [UNIT]).to_pandas()
+
+    assert frame["input"][0] == "\ud800"
+    assert frame["prediction"][0] == "echo \ud800"
+    assert frame["unit"].dtype == float
+
+
 def test_missing_references_are_an_error_before_any_call(run):
     def model(prompt):
         raise AssertionError("the model was asked")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmeval.gate.decide import counted_op
-from pytest_llmeval.gate.decide import share_gate
+from pytest_llmeval.gate.interval import counted_op
+from pytest_llmeval.gate.interval import share_gate
 from pytest_llmeval.records import Gate
 from pytest_llmeval.records import is_number
 from pytest_llmeval.report.excerpt import find_evaluation
