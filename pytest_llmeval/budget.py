@@ -127,6 +127,35 @@ class Budget:
             (tokens, reply.cost_usd or 0.0),
         )
 
+    def shares(self, parts: int) -> dict[str, int | float | None]:
+        """Return what is left, in equal parts, by the fields of `Settings`."""
+        requests, tokens, cost_usd = self._run(
+            "SELECT requests, tokens, cost_usd FROM spent"
+        ).fetchone()
+        most = self._limits
+        gone_s = time.monotonic() - self._began
+
+        def left(limit: int | None, spent: int) -> int | None:
+            return None if limit is None else max(limit - spent, 0) // parts
+
+        dollars, seconds = most.max_cost_usd, most.max_seconds
+        return {
+            "max_requests": left(most.max_requests, requests),
+            "max_tokens": left(most.max_tokens, tokens),
+            "max_cost_usd": None
+            if dollars is None
+            else max(dollars - cost_usd, 0.0) / parts,
+            "max_seconds": None if seconds is None else max(seconds - gone_s, 0.0),
+        }
+
+    def spend_shares(self, requests: int, tokens: int, cost_usd: float) -> None:
+        """Count what was used of `shares`."""
+        self._run(
+            "UPDATE spent SET requests = requests + ?, tokens = tokens + ?,"
+            " cost_usd = cost_usd + ?",
+            (requests, tokens, cost_usd),
+        )
+
     def close(self) -> None:
         """Close the account's file."""
         self._db.close()

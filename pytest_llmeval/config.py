@@ -57,6 +57,11 @@ class Settings:
     max_seconds: float | None = None
     prices: Mapping[str, Price] = field(default_factory=dict)
     early_stop: bool = False
+    spark: str | None = None
+    spark_above: int = 100_000
+    spark_rows_per_task: int = 2_000
+    spark_tasks: int | None = None
+    spark_checkpoint: str | None = None
     cache: str = "on"
     cache_mb: float = 1024.0
     tracking: str = "auto"
@@ -79,7 +84,7 @@ class Settings:
     """Which of the run's worker processes this is, from 0."""
     workers: int = 1
     services: Path | None = None
-    """Where several workers find the processes that they share."""
+    """Where the processes of a run find those that they share; None outside pytest."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """For each field that was set: the option or ini name that set it."""
 

@@ -146,6 +146,7 @@ class MissingDependency(LLMEvalError, ImportError):
 
 EXTRAS = {
     "databricks.sdk": "databricks",
+    "py3langid": "data",
     "sacrebleu": "metrics",
     "xllamacpp": "local",
 }

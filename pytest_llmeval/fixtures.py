@@ -18,6 +18,7 @@ from pytest_llmeval.errors import LLMEvalError
 if TYPE_CHECKING:
     from pytest_llmeval.cases import Case
     from pytest_llmeval.config import Settings
+    from pytest_llmeval.records import DatasetRef
     from pytest_llmeval.records import Metric
     from pytest_llmeval.results import EvalResults
     from pytest_llmeval.session import RunRecorder
@@ -68,7 +69,7 @@ def evaluate(
             results = evaluate(data="qa.jsonl", metrics=["exact_match"])
             assert_metric(results, "exact_match", ">=", 0.9)
 
-    Takes model, data, metrics, name, prompt, params, columns and repeats, as
+    Takes model, data, metrics, name, prompt, params, columns, repeats and engine, as
     pytest_llmeval.evaluate does; relative paths start at the test file's folder, then
     at the rootdir. Answers that are stored are not asked for again.
     """
@@ -84,6 +85,7 @@ def evaluate(
         params: Mapping[str, Any] | None = None,
         columns: Mapping[str, str | Sequence[str]] | None = None,
         repeats: int = 1,
+        engine: str | None = None,
     ) -> EvalResults:
         __tracebackhide__ = True
         try:
@@ -98,6 +100,8 @@ def evaluate(
                 params=params,
                 columns=columns,
                 repeats=repeats,
+                where=engine,
+                spark=lambda: request.getfixturevalue("spark"),
                 further_metrics=llmeval_metrics,
             )
         except LLMEvalError as error:
@@ -116,6 +120,49 @@ def _close_results(recorder: RunRecorder) -> None:
         recorder.close_results()
     except LLMEvalError as error:
         raise error.with_traceback(None) from None  # as in evaluate()
+
+
+@pytest.fixture
+def llmeval_dataset(
+    request: pytest.FixtureRequest,
+) -> Callable[..., DatasetRef]:
+    """Function that gives a part of the data, or prepared data, for evaluate().
+
+        def test_answers_billing(evaluate, llmeval_dataset):
+            data = llmeval_dataset("main.evals.qa", where={"topic": "billing"},
+                                   sample=1000)
+            results = evaluate(data=data, metrics=["exact_match"])
+
+    Takes what data= takes, and by name: columns, as evaluate() does; where, values of
+    columns; sample, a number of rows or a share of them, by a hash of their ids; seed
+    of the sample; prepare, a function from Spark DataFrame to DataFrame, or a query in
+    which the source is the table `data`; name.
+    """
+
+    def llmeval_dataset(
+        data: Any,
+        *,
+        columns: Mapping[str, str | Sequence[str]] | None = None,
+        where: Mapping[str, Any] | None = None,
+        sample: int | float | None = None,
+        seed: int = 0,
+        prepare: Callable[[Any], Any] | str | None = None,
+        name: str | None = None,
+    ) -> DatasetRef:
+        from pytest_llmeval.records import DatasetRef
+
+        return DatasetRef(
+            source=data,
+            name=name,
+            columns=columns,
+            prepare=prepare,
+            where=where,
+            sample=sample,
+            seed=seed,
+            spark=lambda: request.getfixturevalue("spark"),
+        )
+
+    return llmeval_dataset
 
 
 @pytest.fixture

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from pytest_llmeval.records import Model
     from pytest_llmeval.records import ModelRef
     from pytest_llmeval.records import Plan
+    from pytest_llmeval.records import Rows
     from pytest_llmeval.records import StoredRun
+    from pytest_llmeval.records import Table
     from pytest_llmeval.records import Tracker
 
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 hookspec = pluggy.HookspecMarker("pytest")
 hookimpl = pluggy.HookimplMarker("pytest")
 
-BACKENDS = ("databricks", "files", "http", "llamacpp", "mlflow", "runs")
+BACKENDS = ("databricks", "files", "http", "llamacpp", "mlflow", "runs", "spark")
 
 
 @hookspec(firstresult=True)
@@ -54,6 +56,40 @@ def pytest_llmeval_load_dataset(
     Returns:
         For each row where it stands, for error messages (``"qa.csv, line 3"``), and its
         columns; or None when the source is for somebody else.
+    """
+
+
+@hookspec(firstresult=True)
+def pytest_llmeval_open_table(
+    ref: DatasetRef, settings: Settings, read: Callable[[], Rows], is_wanted: bool
+) -> Table | None:
+    """Open data that is evaluated where it lies.
+
+    Called once per evaluation, in the process that evaluates, unless it is to be
+    ``local``; the first result wins.
+
+    Args:
+        ref: What the suite gave as ``data=``; a relative path is already resolved.
+        settings: The run's settings.
+        read: Reads the rows in this process, before any preparation.
+        is_wanted: Whether the suite asks for it, with ``engine="spark"``.
+
+    Returns:
+        The table, or None when the data is for this process.
+    """
+
+
+@hookspec(firstresult=True)
+def pytest_llmeval_spark_session(settings: Settings) -> Any:
+    """Give the Spark session for the fixture ``spark``.
+
+    Called once per process, when a test or data first needs it; the first result wins.
+
+    Args:
+        settings: The run's settings.
+
+    Returns:
+        The session, and whether it may be stopped at the end.
     """
 
 

@@ -38,7 +38,7 @@ class Option(NamedTuple):
 
 
 # In the order in which pytest --help lists them: the model, speed, limits, stored
-# predictions, gates and verdict, tracking, deployment.
+# predictions, Spark, gates and verdict, tracking, deployment.
 OPTIONS = (
     Option(
         field="model",
@@ -157,6 +157,46 @@ OPTIONS = (
         choices=("on", "off", "refresh", "only"),
         help="stored predictions: use and add (on), ignore (off), ask again and "
         "replace (refresh), or never call the model (only) (default: on)",
+    ),
+    Option(
+        field="spark",
+        option="--llmeval-spark",
+        ini="llmeval_spark",
+        metavar="ADDRESS",
+        help="the Spark to use: sc://HOST:PORT, spark://HOST:PORT, local[N] or sail "
+        "(default: none, which takes a running session, SPARK_REMOTE, "
+        "databricks-connect, or an engine on this machine)",
+    ),
+    Option(
+        field="spark_above",
+        ini="llmeval_spark_above",
+        type=int,
+        least=0,
+        help="rows above which data that Spark reads is evaluated by Spark too; fewer "
+        "rows come to this process (default: 100000)",
+    ),
+    Option(
+        field="spark_rows_per_task",
+        ini="llmeval_spark_rows_per_task",
+        type=int,
+        least=1,
+        help="most rows of one Spark task, which are asked for again when it is lost "
+        "(default: 2000)",
+    ),
+    Option(
+        field="spark_tasks",
+        ini="llmeval_spark_tasks",
+        type=int,
+        least=1,
+        help="Spark tasks that ask at once; they share the concurrency and the minute "
+        "limits (default: none, which takes as many as Spark runs at once)",
+    ),
+    Option(
+        field="spark_checkpoint",
+        ini="llmeval_spark_checkpoint",
+        help="folder or URI that Spark's driver and executors both reach, where the "
+        "answers are kept (default: none, which takes the folder spark in that of "
+        "--llmeval-dir, where Spark writes to this machine)",
     ),
     Option(
         field="cache_mb",

@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import shlex
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
@@ -35,6 +36,7 @@ except importlib.metadata.PackageNotFoundError:
     from pytest_llmeval.evidence import Evidence
     from pytest_llmeval.fixtures import evaluate
     from pytest_llmeval.fixtures import llmeval_case
+    from pytest_llmeval.fixtures import llmeval_dataset
     from pytest_llmeval.fixtures import llmeval_metrics
     from pytest_llmeval.fixtures import llmeval_model
     from pytest_llmeval.fixtures import mlflow_run
@@ -50,6 +52,7 @@ except importlib.metadata.PackageNotFoundError:
     __all__ = [
         "evaluate",
         "llmeval_case",
+        "llmeval_dataset",
         "llmeval_metrics",
         "llmeval_model",
         "mlflow_run",
@@ -125,6 +128,7 @@ def pytest_configure(config: pytest.Config) -> None:
     side = _side(config, plugin)
     if side is not None:
         config.pluginmanager.register(side, "llmeval-transport")
+    _add_spark_fixture(config.pluginmanager)
     config.addinivalue_line("markers", MARKER)
     config.stash[settings_key] = plugin.settings
     config.stash[recorder_key] = plugin.open_recorder
@@ -132,6 +136,15 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "llmeval: -p no:llmeval-run leaves nothing that could decide a verdict"
         )
+
+
+def _add_spark_fixture(manager: pytest.PytestPluginManager) -> None:
+    """Add the fixture `spark`, unless another plugin has one."""
+    kinds = {type(getattr(one, "spark", None)) for one in manager.get_plugins()}
+    if "FixtureFunctionDefinition" not in {kind.__name__ for kind in kinds}:
+        from pytest_llmeval import spark_fixture
+
+        manager.register(spark_fixture, "llmeval-spark")
 
 
 def _side(config: pytest.Config, plugin: LLMEvalPlugin) -> object | None:
@@ -205,10 +218,7 @@ class LLMEvalPlugin:
             if self.worker is not None:
                 number, count = self._told["number"], self._workers
                 settings = replace(settings, worker=number, workers=count)
-                if count > 1:
-                    services = self._services(settings)
-                    settings = replace(settings, services=services)
-            self._settings = settings
+            self._settings = replace(settings, services=self._services(settings))
         return self._settings
 
     def _services(self, settings: Settings) -> Path:
@@ -445,3 +455,5 @@ class LLMEvalPlugin:
             from pytest_llmeval.services import stop_all
 
             stop_all(folder)
+            with suppress(OSError):  # of a run that evaluated nothing it was all
+                folder.parent.rmdir()

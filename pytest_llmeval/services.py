@@ -22,6 +22,7 @@ from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock
 from filelock import Timeout
@@ -60,6 +61,7 @@ class Service:
         self._log = folder / f"{name}.log"
         self._starting = folder / f"{name}.starting"
         self._life = FileLock(folder / f"{name}.life", thread_local=False)
+        self._users = folder / f"{name}.users"
 
     def find_or_start(self, module: str, arguments: Sequence[str]) -> Address:
         """Return where the service listens; start it when it does not live.
@@ -104,6 +106,32 @@ class Service:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             json.dump(asdict(address), file)
         Path(scratch).replace(self._file)
+
+    def hold(self) -> BinaryIO:
+        """Note that this process uses the service, for as long as the file is open."""
+        import fcntl
+
+        file = self._users.open("ab")
+        fcntl.flock(file, fcntl.LOCK_SH)
+        return file
+
+    def await_disuse(self, idle_s: float) -> None:
+        """Return when nobody has held the service for some seconds.
+
+        A lock says so, which the kernel drops with its process, however that ends.
+        """
+        import fcntl
+
+        idle_since = time.monotonic()
+        with self._users.open("ab") as file:
+            while time.monotonic() - idle_since < idle_s:
+                time.sleep(1.0)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    idle_since = time.monotonic()
+                else:
+                    fcntl.flock(file, fcntl.LOCK_UN)
 
     def stop(self) -> None:
         """End the service if it lives; one that has no address yet ends by itself."""

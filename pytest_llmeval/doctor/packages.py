@@ -13,7 +13,10 @@ from pytest_llmeval.doctor.findings import Finding
 
 PACKAGE = "pytest-llmeval-gate"
 CLASH = "pytest-llmeval"
-EXTRAS = ("local", "xdist", "metrics", "spark", "sail", "databricks")
+EXTRAS = (
+    *("local", "xdist", "metrics", "data", "spark", "sail"),
+    *("databricks", "databricks-connect"),
+)
 
 
 def check_package(_: object) -> Iterator[Finding]:

@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from pytest_llmeval.backends.spark.session import check_flavours
 from pytest_llmeval.doctor import reach
 from pytest_llmeval.doctor.findings import Finding
 from pytest_llmeval.doctor.packages import version_of
 from pytest_llmeval.doctor.probe import sqlite_file
 from pytest_llmeval.doctor.project import Project
+from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.errors import MissingDependency
 from pytest_llmeval.text import one_line
 
 
@@ -82,6 +85,12 @@ def _finding(shown: str, failure: str | None) -> Finding:
 
 def check_spark(_: object) -> Iterator[Finding]:
     """Look for a server of Spark, and for Java; its packages are extras."""
+    try:
+        check_flavours()
+    except ConfigurationError as error:
+        yield Finding("problem", "spark", one_line(error, 400))
+    except MissingDependency:
+        pass  # the extras say so
     remote = os.environ.get("SPARK_REMOTE")
     if remote:
         yield _check_remote(remote)

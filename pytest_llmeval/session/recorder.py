@@ -48,6 +48,7 @@ from pytest_llmeval.report.junit import EvaluatedTest
 from pytest_llmeval.report.junit import junit_properties
 from pytest_llmeval.report.terminal import refusal_line
 from pytest_llmeval.report.terminal import usage_line
+from pytest_llmeval.results import Columns
 from pytest_llmeval.results import EvalResults
 from pytest_llmeval.rows import RowLog
 from pytest_llmeval.runner import Engine
@@ -59,6 +60,7 @@ from pytest_llmeval.session.cases import RunCases
 from pytest_llmeval.session.cases import as_test
 from pytest_llmeval.store import RunDirectory
 from pytest_llmeval.text import one_line
+from pytest_llmeval.text import redactor
 from pytest_llmeval.tracking import RunTracking
 
 
@@ -156,6 +158,7 @@ class RunRecorder:
         *,
         hook: pluggy.HookRelay,
         folder: Path,
+        spark: Callable[[], Any] | None = None,
         **options: Any,
     ) -> EvalResults:
         """Evaluate for the current test; note what cannot be evaluated, and raise."""
@@ -171,6 +174,7 @@ class RunRecorder:
             baselines=self._baselines,
             folder=folder,
             scratch=self._directory.path,
+            spark=spark,
         )
         try:
             results = self._evaluate(engine, model, data, metrics, options)
@@ -213,7 +217,12 @@ class RunRecorder:
             raise self._refused[key]
         try:
             return run_evaluation(
-                engine, self._load(model, engine.hook), data, metrics, **options
+                engine,
+                self._load(model, engine.hook),
+                data,
+                metrics,
+                given=model,
+                **options,
             )
         except ModelRefused as error:
             self._refused[key] = error
@@ -252,20 +261,19 @@ class RunRecorder:
     def _keep(self, evaluated: _Evaluated) -> None:
         """Say what an evaluation took, and write its rows."""
         results, over_budget = evaluated.results, None
-        left_out = results.columns.kinds["budget"]
+        tally = results.tally
+        left_out = tally.kinds.get("budget", 0)
         if left_out:
             over_budget = (
-                f"{left_out} of {len(results.rows)} rows of {results.name} were not "
-                "evaluated"
+                f"{left_out} of {tally.rows} rows of {results.name} were not evaluated"
             )
         self._keeper.say("", f"  {usage_line(results)}")
         self._evaluated(evaluated.test).values += results.values.values()
         if not self.raises:
             return
         self._written += 1
-        rows: RowLog | AskedRows = results.rows  # type: ignore[assignment]  # ours
         try:
-            written = self._directory.append_rows(self._written, rows.lines())
+            written = self._directory.append_rows(self._written, self._lines(results))
         except OSError as error:
             raise ConfigurationError(
                 f"cannot write {self._directory.results}: {error}; the answers are in "
@@ -282,6 +290,17 @@ class RunRecorder:
                 "mlflow_run_id": evaluated.child_run_id,
             }
         )
+
+    def _lines(self, results: EvalResults) -> Iterator[bytes]:
+        rows = results.rows
+        if not isinstance(rows, (RowLog, AskedRows)):  # few, of rows in a table
+            columns = Columns([row.example.id for row in rows], ())
+            fields, folder = results.dataset.columns, self._directory.path
+            log = RowLog(columns, fields, redactor(), folder)
+            for position, row in enumerate(rows):
+                log.add(position, row)
+            rows = log
+        return rows.lines()
 
     def record(self, decision: Decision) -> Decision:
         """Keep a decision for the current test; safe in threads."""

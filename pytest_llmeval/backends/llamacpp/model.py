@@ -102,7 +102,7 @@ class GgufModel:
 
 def _engines(path: Path, digest: str, settings: Settings) -> Engines:
     most = min(os.cpu_count() or 1, MOST_ENGINES)
-    if settings.services is None:
+    if settings.services is None or settings.workers == 1:
         return Engines(partial(start_engine, path), most)
     from pytest_llmeval.backends.llamacpp.served import served_engines
 

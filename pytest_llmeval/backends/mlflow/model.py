@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -94,20 +95,15 @@ class MlflowModel:
     def __init__(self, ref: ModelRef) -> None:
         self.ref = ref
         self._loaded: Any = None
+        self._loading = threading.Lock()
         self._threads = Threads()
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Ask]:
         """Load the model, which runs its code."""
-        if self._loaded is None:
-            import mlflow
-
-            try:
-                self._loaded = mlflow.pyfunc.load_model(self._uri())
-            except Exception as error:  # loading runs the model's own code
-                raise ModelError(
-                    f"cannot load {self.ref}: {type(error).__name__}: {error}"
-                ) from error
+        with self._loading:  # Spark has several sessions in a process
+            if self._loaded is None:
+                self._loaded = self._load()
         chat = self._chat()
         batches = Batches(self._predict, self._threads)
 
@@ -128,6 +124,16 @@ class MlflowModel:
             return Reply(text=text)
 
         yield ask
+
+    def _load(self) -> Any:
+        import mlflow
+
+        try:
+            return mlflow.pyfunc.load_model(self._uri())
+        except Exception as error:  # loading runs the model's own code
+            raise ModelError(
+                f"cannot load {self.ref}: {type(error).__name__}: {error}"
+            ) from error
 
     def close(self) -> None:
         """Forget the loaded model."""

@@ -290,14 +290,30 @@ def _dataset_input(data: Mapping[str, Any]) -> DatasetInput:
     from mlflow.entities import DatasetInput
     from mlflow.entities import InputTag
 
-    source = {"uri": data["name"], "digest": data["digest"], "rows": data["rows"]}
+    kind, source = _dataset_source(data)
     dataset = Dataset(
         name=cut(data["name"], LONGEST_VALUE)[:LONGEST_DATASET_NAME],
         digest=data["digest"].removeprefix("sha256:")[:DATASET_DIGEST_LENGTH],
-        source_type="llmeval",
-        source=json.dumps(source),
+        source_type=kind,
+        source=json.dumps({**source, "digest": data["digest"], "rows": data["rows"]}),
     )
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])
+
+
+def _dataset_source(data: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return MLflow's type and fields of a source: as its own Spark datasets have."""
+    kind, source = data.get("kind"), data.get("source")
+    if kind in ("delta", "table"):
+        where = "path" if kind == "delta" else "delta_table_name"
+        version = data.get("version")
+        if version is not None:
+            return "delta_table", {where: source, "delta_table_version": version}
+        return "spark", {"path" if kind == "delta" else "table_name": source}
+    if kind == "sql":
+        return "spark", {"sql": source}
+    if kind in ("path", "file"):
+        return "spark", {"path": source}
+    return "llmeval", {"uri": data["name"]}
 
 
 def _copy_span(source: Path, target: Path, span: Sequence[int]) -> None:
