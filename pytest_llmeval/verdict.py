@@ -418,4 +418,5 @@ def _evaluation_entry(number: int, evaluation: Mapping[str, Any]) -> dict[str, A
         "metrics": evaluation["metrics"],
         "definitions": evaluation["definitions"],
         "usage": evaluation["usage"],
+        "table": evaluation.get("table"),
     }

@@ -184,7 +184,8 @@ def _read(
         if row["errors"] and len(failed) < MOST_ROWS:
             said = (f"{error['kind']}: {error['message']}" for error in row["errors"])
             failed.append(_show(row, one_line("; ".join(said), LONGEST_TEXT)))
-    return ErrorRows(kinds, failed)
+    table = evaluation.get("table")  # whose rows are not all at hand
+    return ErrorRows(Counter(table["kinds"]) if table else kinds, failed)
 
 
 def _show(row: Mapping[str, Any], note: str) -> ShownRow:

@@ -73,7 +73,8 @@ class ReportedRun:
                 self.directory.results.open("rb"),
                 evaluation["number"],
                 list(evaluation["definitions"]),
-                evaluation["repeats"],
+                # Of a table single rows are shown, which are no whole examples.
+                1 if evaluation.get("table") else evaluation["repeats"],
             )
             _check_digest(rows.digest, evaluation)
         return rows

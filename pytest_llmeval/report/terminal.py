@@ -96,17 +96,18 @@ def usage_line(results: EvalResults) -> str:
 
     The line may stand far from its test, as those of xdist workers and of cases do.
     """
-    usage, parts = results.usage, []
-    asked, not_needed = len(results.rows), results.columns.not_needed
+    tally, parts = results.tally, []
+    usage, not_needed = tally.usage, tally.not_needed
     if not_needed:
+        asked = tally.rows
         total = asked + not_needed
         parts.append(f"{asked:,} of {total:,} rows asked, {not_needed:,} not needed")
     if usage.rows:
         asked_for = counted(usage.rows, "row")
         parts.append(f"{counted(usage.requests, 'request')} for {asked_for}")
-    if results.cached:
-        old = age(time.time() - (results.oldest_reply or time.time()))
-        parts.append(f"{results.cached} stored replies up to {old} old")
+    if tally.cached:
+        old = age(time.time() - (tally.oldest_reply or time.time()))
+        parts.append(f"{tally.cached} stored replies up to {old} old")
     counts = (("prompt", usage.prompt_tokens), ("output", usage.output_tokens))
     parts += [f"{count:,} {kind} tokens" for kind, count in counts if count is not None]
     if usage.cost_usd is not None:

@@ -89,6 +89,7 @@ def test_the_verdict_binds_model_gates_data_manifest_and_commit():
         "metrics": {"rouge1": {"value": 0.5}},
         "definitions": {"rouge1": {"source": "Lin 2004"}},
         "usage": {"requests": 200},
+        "table": None,
     }
     assert verdict["stored_replies"] == {"rows": 5, "oldest": 40.0}
 

@@ -10,6 +10,7 @@ from typing import Any
 from pytest_llmeval.report.html.draw import draw_histogram
 from pytest_llmeval.report.html.draw import draw_interval
 from pytest_llmeval.report.html.facts import Fact
+from pytest_llmeval.report.html.figures import NOTHING_MEASURED
 from pytest_llmeval.report.html.figures import Calls
 from pytest_llmeval.report.html.figures import Figures
 from pytest_llmeval.report.html.figures import Slice
@@ -86,7 +87,9 @@ def evaluation_view(run: ReportedRun, evaluation: Mapping[str, Any]) -> Evaluati
     """
     rows, entry = run.read(evaluation), run.before(evaluation)
     before = run.baseline.read(entry) if run.baseline and entry else None
-    figures = measure(rows, evaluation)
+    table = evaluation.get("table")
+    # Of a table a few rows are at hand, chosen for how they are: no fair picture.
+    figures = measure(rows, evaluation) if table is None else NOTHING_MEASURED
     known = entry["metrics"] if entry else {}
     return EvaluationView(
         part=Part(evaluation, rows, figures.slices, before),
@@ -116,6 +119,12 @@ def _evaluation_facts(evaluation: Mapping[str, Any]) -> list[Fact]:
         counted += f", each asked {repeats} times"
     if evaluation["early_stopped"]:
         counted += "; stopped early, when its gates were decided"
+    table = evaluation.get("table")
+    if table:
+        counted += (
+            f"; all of them lie at {table['place']}, and {table['rows_shown']:,} are "
+            "shown: those in error first, then the lowest scores"
+        )
     return [
         Fact("Test", evaluation["test"] or "outside a test"),
         Fact("Model", evaluation["model"]),

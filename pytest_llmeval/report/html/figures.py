@@ -113,6 +113,16 @@ class Figures(NamedTuple):
     stored: Calls
 
 
+NOTHING_MEASURED = Figures(
+    spreads={},
+    slices={},
+    confidence=USUAL_CONFIDENCE,
+    asked=Calls(0, 0, None, None, None, ()),
+    stored=Calls(0, 0, None, None, None, ()),
+)
+"""Of rows that are not at hand."""
+
+
 def measure(rows: StoredRows, evaluation: Mapping[str, Any]) -> Figures:
     """Return the numbers of an evaluation.
 
