@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pytest_llmeval.cli import baseline
 from pytest_llmeval.cli import cache
+from pytest_llmeval.cli import data
 from pytest_llmeval.cli import deploy
 from pytest_llmeval.cli import doctor
 from pytest_llmeval.cli import gates
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         init,
         model,
         doctor,
+        data,
         plan_size,
         gates,
         report,

@@ -27,7 +27,7 @@ COMMANDS = list(commands(cli._parser()))
 def test_all_commands_are_looked_at():
     names = {command.prog for command in COMMANDS}
     assert {"llmeval doctor", "llmeval cache", "llmeval cache info"} <= names
-    assert len(COMMANDS) == 24
+    assert len(COMMANDS) == 26
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c.prog)
