@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Warnings in our own tests are errors.
 TEST_OPTIONS := -n 2 --dist loadfile -W error
-BENCHMARKS := unused startup latency ahead cases faults resume metrics overhead scale
+BENCHMARKS := unused startup latency ahead cases faults resume metrics overhead scale spark_scale
 
 .DEFAULT_GOAL := help
 .PHONY: help evals test stress check typing docs build bench demo clean
@@ -56,4 +56,4 @@ demo: $(INSTALLED) ## show one model version go live and a worse one refused
 	$(BIN)/python examples/demo/run.py
 
 clean: ## remove the virtual environment and what runs left behind
-	rm -rf $(VENV) .llmeval mlflow.db mlartifacts dist
+	rm -rf $(VENV) .llmeval mlflow.db mlartifacts spark-warehouse dist
