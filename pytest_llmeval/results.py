@@ -136,22 +136,67 @@ class Columns:
         taken.not_needed = len(self.ids) * self.repeats - len(rows)
         return taken
 
-    def tally(self) -> Tally:
-        """Return what the rows come to."""
-        stored_at = _known(self.numbers["stored_at"])
-        return Tally(
-            rows=len(self.ids) * self.repeats,
-            failed=len({position // self.repeats for position in self.failed}),
-            kinds=self.kinds,
-            cached=len(stored_at),
-            oldest_reply=min(stored_at, default=None),
-            usage=self._usage(),
-            predictions_digest=self.predictions_digest,
-            not_needed=self.not_needed,
-        )
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Columns:
+        """Return the columns of rows that lie in memory."""
+        names = {name for row in rows for name in row.scores}
+        columns = cls([row.example.id for row in rows], names)
+        for position, row in enumerate(rows):
+            columns.note(position, row)
+        return columns
 
-    def _usage(self) -> Usage:
-        numbers = self.numbers
+
+class ColumnsTally:
+    """What columns come to, as `Tally` has it; each part is computed when it is read.
+
+    Args:
+        columns: Of rows at hand.
+    """
+
+    scores_digest = None
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+
+    @property
+    def rows(self) -> int:
+        """Examples times repeats."""
+        return len(self._columns.ids) * self._columns.repeats
+
+    @property
+    def failed(self) -> int:
+        """Examples in error."""
+        return len({at // self._columns.repeats for at in self._columns.failed})
+
+    @property
+    def kinds(self) -> Counter[str]:
+        """How many errors there are of each kind."""
+        return self._columns.kinds
+
+    @property
+    def cached(self) -> int:
+        """Rows whose reply is of an earlier run."""
+        return len(_known(self._columns.numbers["stored_at"]))
+
+    @property
+    def oldest_reply(self) -> float | None:
+        """Unix time in seconds of the oldest of them."""
+        return min(_known(self._columns.numbers["stored_at"]), default=None)
+
+    @property
+    def predictions_digest(self) -> str:
+        """Tells predictions apart."""
+        return self._columns.predictions_digest
+
+    @property
+    def not_needed(self) -> int:
+        """Rows that were not asked for."""
+        return self._columns.not_needed
+
+    @property
+    def usage(self) -> Usage:
+        """Requests, tokens, cost and latency of what was asked now."""
+        numbers = self._columns.numbers
         attempts = numbers["attempts"]
 
         def asked(name: str) -> list[float]:
@@ -175,15 +220,6 @@ class Columns:
             latency_p95_ms=_quantile(latencies, 0.95),
             queue_p95_ms=_quantile(asked("queue_ms"), 0.95),
         )
-
-    @classmethod
-    def of(cls, rows: Sequence[Row]) -> Columns:
-        """Return the columns of rows that lie in memory."""
-        names = {name for row in rows for name in row.scores}
-        columns = cls([row.example.id for row in rows], names)
-        for position, row in enumerate(rows):
-            columns.note(position, row)
-        return columns
 
 
 def answer_digest(
@@ -279,9 +315,9 @@ class EvalResults:
         return Columns.of(self.rows) if columns is None else columns
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> Tally | ColumnsTally:
         """What the rows come to, scores apart."""
-        return self.columns.tally() if self.table is None else self.table.tally
+        return ColumnsTally(self.columns) if self.table is None else self.table.tally
 
     @property
     def errors(self) -> list[RowError]:
