@@ -309,10 +309,7 @@ def _build(ref: DatasetRef, read: Read, in_memory: bool) -> Dataset:
         examples.ids.append(row_id)
         examples.checks.append(_check(row_hash))
     if examples is None:
-        kept_by = f" where {ref.where!r}" if ref.where else ""
-        raise DataError(
-            f"{name} has no rows{kept_by}; an evaluation needs one", "ZERO_ROWS"
-        )
+        raise no_rows(ref)
     return Dataset(
         name=name,
         digest=digest_of_sum(total),
@@ -321,6 +318,14 @@ def _build(ref: DatasetRef, read: Read, in_memory: bool) -> Dataset:
         columns=asdict(examples.mapping),
         filled=filled,
         with_references=with_references,
+    )
+
+
+def no_rows(ref: DatasetRef) -> DataError:
+    """Return the error that a source has no rows, or that none is selected."""
+    kept_by = f" where {ref.where!r}" if ref.where else ""
+    return DataError(
+        f"{ref.name} has no rows{kept_by}; an evaluation needs one", "ZERO_ROWS"
     )
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TextIO
 from typing import TypeAlias
 
+from pytest_llmeval.errors import ConfigurationError
+
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -30,6 +32,18 @@ def add_group(commands: Commands, name: str, text: str) -> Commands:
     return group.add_subparsers(
         dest=f"{name}_command", required=True, title="commands", metavar="COMMAND"
     )
+
+
+def write_file(file: Path, text: str) -> None:
+    """Write a file that the user has named.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {file}: {error.strerror}") from None
 
 
 def say(line: str, stream: TextIO | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_llmeval.cli.console import Commands
 from pytest_llmeval.cli.console import add_group
 from pytest_llmeval.cli.console import say
-from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.cli.console import write_file
 from pytest_llmeval.sources import spark_kind
 
 
@@ -97,7 +97,7 @@ def _check(options: argparse.Namespace, rest: Sequence[str]) -> int:
         train = _read(options.train, columns, options.spark, None)
     report = check_data(data, train, near=options.near, length=options.ngram)
     if options.json is not None:
-        _write(options.json, to_json(report))
+        write_file(options.json, to_json(report))
     for line in describe(report):
         say(line)
     if options.json is not None:
@@ -146,10 +146,3 @@ def _length(text: str) -> int:
     if not (text.isdecimal() and (number := int(text[:9])) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of words")
     return number
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="ascii")
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {file}: {error.strerror}") from None

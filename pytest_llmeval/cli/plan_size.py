@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_llmeval.cli.console import Commands
 from pytest_llmeval.cli.console import say
+from pytest_llmeval.cli.console import write_file
 from pytest_llmeval.errors import ConfigurationError
 
 
@@ -69,7 +70,7 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> int:
     for line in sizing.describe(plan):
         say(line)
     if options.svg is not None:
-        _write(options.svg, sizing.draw(plan))
+        write_file(options.svg, sizing.draw(plan))
         say(f"\npower curve  {options.svg}")
     return 0
 
@@ -81,10 +82,3 @@ def _needed(options: argparse.Namespace, name: str, given: str) -> float:
             f"{given} needs --{name} too; see: llmeval plan-size --help"
         )
     return value
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {file}: {error.strerror}") from None

@@ -226,6 +226,16 @@ def score_range(gate: Gate, metric: Metric) -> tuple[float, float] | None:
     return bounds
 
 
+def change_range(gate: Gate, metric: Metric) -> tuple[float, float]:
+    """Return the range of the metric that a change is of, which the bar must fit."""
+    bounds = score_range(gate, metric)
+    if bounds is None:
+        raise Undecidable("UNBOUNDED", f"{metric.name} has no known range")
+    width = bounds[1] - bounds[0]
+    check_bar(gate, (-width, width))
+    return bounds
+
+
 def check_bar(gate: Gate, bounds: tuple[float, float] | None) -> None:
     """Refuse a threshold that no value could reach, or that every value does."""
     if bounds is None or bounds[0] <= gate.threshold <= bounds[1]:

@@ -16,10 +16,9 @@ from pytest_llmeval.gate.baseline import check_baseline
 from pytest_llmeval.gate.baseline import check_whole
 from pytest_llmeval.gate.baseline import without_baseline
 from pytest_llmeval.gate.check import Undecidable
-from pytest_llmeval.gate.check import check_bar
+from pytest_llmeval.gate.check import change_range
 from pytest_llmeval.gate.check import check_gate
 from pytest_llmeval.gate.check import find_metric
-from pytest_llmeval.gate.check import score_range
 from pytest_llmeval.gate.decide import check_latency
 from pytest_llmeval.gate.errors import Bounds
 from pytest_llmeval.gate.interval import decide_interval
@@ -81,11 +80,8 @@ def _decide(
 ) -> Decision:
     check_gate(gate)
     metric = find_metric(results, gate)
-    bounds = score_range(gate, metric)
-    if bounds is None:
-        raise Undecidable("UNBOUNDED", f"{metric.name} has no known range")
+    bounds = change_range(gate, metric)
     width = bounds[1] - bounds[0]
-    check_bar(gate, (-width, width))
     check_whole(results.early_stopped, "the evaluation")
     positions = select_rows(results, gate)
     check_latency(results, positions, metric)

@@ -9,6 +9,7 @@ from pytest_llmeval.errors import BaselineError
 from pytest_llmeval.gate.baseline import check_baseline
 from pytest_llmeval.gate.baseline import without_baseline
 from pytest_llmeval.gate.check import Undecidable
+from pytest_llmeval.gate.check import change_range
 from pytest_llmeval.gate.check import check_bar
 from pytest_llmeval.gate.check import check_gate
 from pytest_llmeval.gate.check import find_metric
@@ -224,11 +225,8 @@ def change_in_table(
     """Decide a gate on the mean change of a metric's scores, row by row."""
     check_gate(gate)
     metric = find_metric(results, gate)
-    bounds = score_range(gate, metric)
-    if bounds is None:
-        raise Undecidable("UNBOUNDED", f"{metric.name} has no known range")
+    bounds = change_range(gate, metric)
     width = bounds[1] - bounds[0]
-    check_bar(gate, (-width, width))
     rows, bad = _count(results, gate, table)
     _check_latency(table, metric)
     _score_of_errors(gate, metric, table, (rows, bad), bounds)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from pytest_llmeval.backends.spark.asking import read_example
+from pytest_llmeval.backends.spark.records import column_names
 from pytest_llmeval.backends.spark.scoring import score_column
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.sources import spark_kind
@@ -118,7 +119,7 @@ def _to_batch(lines: Iterator[tuple[Any, ...]]) -> pyarrow.RecordBatch:
         "cost_usd": real,
         "asked_at": pyarrow.timestamp("us", tz="UTC"),
     }
-    names = [part.split()[0] for part in OUTPUT.split(", ")]
+    names = column_names(OUTPUT)
     cells = zip(*lines, strict=True)
     return pyarrow.RecordBatch.from_arrays(
         [

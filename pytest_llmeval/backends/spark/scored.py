@@ -130,7 +130,7 @@ class SparkScores:
         asked = now & (F.col("attempts") > 0)
         totals: dict[str, Column] = {
             "rows": F.count("id"),
-            "failed": F.countDistinct(F.when(F.col("kinds").isNotNull(), F.col("id"))),
+            "failed": _failed_examples(),
             "cached": F.count(F.when(~now & F.col("reply").isNotNull(), 1)),
             "oldest": F.min(
                 F.when(~now & F.col("reply").isNotNull(), F.col("asked_at"))
@@ -197,8 +197,9 @@ class SparkScores:
     def sizes(self) -> tuple[int, int]:
         """Return how many examples there are, and how many of them are in error."""
         if self._sizes is None:
-            bad = F.countDistinct(F.when(F.col("kinds").isNotNull(), F.col("id")))
-            counts = self._rows.agg(F.count("id").alias("rows"), bad.alias("bad"))
+            counts = self._rows.agg(
+                F.count("id").alias("rows"), _failed_examples().alias("bad")
+            )
             (row,) = counts.collect()
             self._sizes = row["rows"] // self._repeats, row["bad"]
         return self._sizes
@@ -240,8 +241,20 @@ class SparkScores:
         counted = F.when(F.col("is_bad"), worst).otherwise(F.col("score"))
         return means.withColumn("score", counted).drop("is_bad")
 
+    def _scores(
+        self, rows: DataFrame, metric: str, errors_as: float | None
+    ) -> DataFrame:
+        """Return `_examples`, of a pass rate too."""
+        rate = self._rate(metric)
+        if rate is None:
+            return self._examples(rows, metric, errors_as)
+        return self._pass_rates(rows, rate, errors_as)
+
+    def _rate(self, metric: str) -> PassRate | None:
+        return PassRate.of(metric) if metric not in self._names else None
+
     def _score(self, metric: str) -> Column:
-        rate = PassRate.of(metric) if metric not in self._names else None
+        rate = self._rate(metric)
         number = self._names.index(rate.metric if rate else metric)
         return F.col(score_column(number))
 
@@ -266,12 +279,8 @@ class SparkScores:
         cluster: str | None,
         errors_as: float | None,
     ) -> Sample:
-        rate = PassRate.of(metric) if metric not in self._names else None
         rows = self._rows if cluster is None else self._clustered(cluster)
-        if rate is not None:
-            scores = self._pass_rates(rows, rate, errors_as)
-        else:
-            scores = self._examples(rows, metric, errors_as)
+        scores = self._scores(rows, metric, errors_as)
         if cluster is not None:
             scores = scores.groupBy("value").agg(F.avg("score").alias("score"))
         self._check_scored(scores, metric)
@@ -358,11 +367,7 @@ class SparkScores:
         errors_as: float | None = None,
     ) -> list[tuple[Row, float]]:
         """Return the examples to look at first."""
-        rate = PassRate.of(metric) if metric not in self._names else None
-        if rate is not None:
-            scores = self._pass_rates(self._rows, rate, errors_as)
-        else:
-            scores = self._examples(self._rows, metric, errors_as)
+        scores = self._scores(self._rows, metric, errors_as)
         if best is not None:
             scores = scores.where(F.col("score") != best)
         order = F.col("score").desc() if highest_first else F.col("score").asc()
@@ -518,6 +523,10 @@ class SparkScores:
     def write(self, target: str, mode: str, evaluation: Mapping[str, Any]) -> None:
         """Write the rows of `frame` to a table or path."""
         write_frame(self.frame(evaluation), target, mode)
+
+
+def _failed_examples() -> Column:
+    return F.countDistinct(F.when(F.col("kinds").isNotNull(), F.col("id")))
 
 
 def _value(rows: DataFrame) -> list[str]:

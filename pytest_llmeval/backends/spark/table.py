@@ -27,6 +27,7 @@ from pytest_llmeval.backends.spark.source import open_source
 from pytest_llmeval.backends.spark.source import session_of
 from pytest_llmeval.config import Settings
 from pytest_llmeval.datasets import check_selection
+from pytest_llmeval.datasets import no_rows
 from pytest_llmeval.errors import DataError
 from pytest_llmeval.examples import digest_of_sum
 from pytest_llmeval.examples import to_example
@@ -127,11 +128,7 @@ class SparkTable:
             raise DataError(problem)
         rows = sum(part["rows"] for part in parts)
         if not rows:
-            kept_by = f" where {self.ref.where!r}" if self.ref.where else ""
-            raise DataError(
-                f"{self.name} has no rows{kept_by}; an evaluation needs one",
-                "ZERO_ROWS",
-            )
+            raise no_rows(self.ref)
         filled: Counter[str] = Counter()
         for part in parts:
             filled.update(part["filled"])
