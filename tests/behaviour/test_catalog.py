@@ -8,9 +8,8 @@ from pytest_llmeval.backends.mlflow.registry import RegistryTarget
 from pytest_llmeval.config import Settings
 from pytest_llmeval.errors import DeploymentRefused
 from pytest_llmeval.records import Move
+from tests.databricks.workspace import Workspace
 from tests.unit.file_target import passing_verdict
-
-from .workspace import Workspace
 
 
 pytestmark = pytest.mark.filterwarnings("ignore")

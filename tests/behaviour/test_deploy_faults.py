@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from mlflow.exceptions import MlflowException
 
+from tests.databricks.workspace import TOKEN
+from tests.databricks.workspace import Workspace
+
 from .mlflow_server import MlflowServer
 from .mlflow_server import Proxy
 from .registry import REGISTRY
-from .workspace import TOKEN
-from .workspace import Workspace
 
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -15,10 +15,9 @@ from pytest_llmeval.hooks import headless_manager
 from pytest_llmeval.models import load_model
 from pytest_llmeval.records import Move
 from pytest_llmeval.runner import evaluate
+from tests.databricks.workspace import TOKEN
+from tests.databricks.workspace import Workspace
 from tests.unit.file_target import passing_verdict
-
-from .workspace import TOKEN
-from .workspace import Workspace
 
 
 CHAMPION = {

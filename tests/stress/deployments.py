@@ -25,7 +25,7 @@ from tests.behaviour.registry import aliases
 from tests.behaviour.registry import copy_of
 from tests.behaviour.registry import evaluate_both
 from tests.behaviour.registry import make_registered
-from tests.behaviour.workspace import Workspace
+from tests.databricks.workspace import Workspace
 from tests.stress.random_sessions import play_many
 
 

@@ -1,121 +1,42 @@
-"""A Databricks workspace on 127.0.0.1, as far as serving and models are documented.
+"""Serving endpoints of a workspace, as far as the API for them is documented.
 
-It keeps endpoints, replaces a config as a whole, refuses an update beside another one,
-and comes up, or does not, after a number of looks. Every write is kept, and each kind
-of request can be made to fail. It is what the real SDK talks to in these tests; no
-workspace has confirmed it.
+A config is replaced as a whole, an update is refused beside another one, and an
+endpoint comes up, or does not, after a number of looks.
 """
 
 from __future__ import annotations
 
 import copy
-import json
-import sys
-import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler
-from http.server import ThreadingHTTPServer
 from typing import Any
-from typing import NamedTuple
-from urllib.parse import parse_qsl
-from urllib.parse import unquote
-from urllib.parse import urlsplit
 
-from .catalog import PREFIX as CATALOG
-from .catalog import Catalog
+from .wire import Refused
+from .wire import Request
 
 
-TOKEN = "dapi-workspace-canary-0123456789"
-HANG_S = 12.0
 PREFIX = "/api/2.0/serving-endpoints"
-CODES = {
-    400: "INVALID_PARAMETER_VALUE",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "RESOURCE_DOES_NOT_EXIST",
-    409: "RESOURCE_CONFLICT",
-    429: "REQUEST_LIMIT_EXCEEDED",
-    500: "INTERNAL_ERROR",
-    503: "TEMPORARILY_UNAVAILABLE",
-}
+SERVED = "/serving-endpoints/"
 
 
-class Write(NamedTuple):
-    """A request that may change something, and what became of it."""
-
-    method: str
-    path: str
-    body: Any
-    status: int
-
-
-class Refused(Exception):
-    """The request is answered with an error."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *arguments: Any) -> None:
-        # Clients may be killed: that is what some tests are about.
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(*arguments)
-
-
-class Workspace:
-    """A server whose endpoints are read and changed as the serving API does it.
+class Endpoints:
+    """Endpoints that are read and changed as the serving API does it.
 
     Attributes:
         endpoints: By name, as GET gives them.
-        catalog: Its models.
-        writes: Every write, refused ones included, in the order of arrival.
+        asked: The entity and the body of each invocation.
         looks: How often an endpoint is read before an update of it has come to its end.
         fate: What becomes of an update: ``ready``, ``fail`` or ``never``.
-        faults: For a method and the end of a path, what happens to its next requests:
-            a status, ``lose`` (it is done, and the connection drops), ``drop``, or
-            ``hang`` (the connection drops after a while).
         patient: Whether an update beside another one is taken, and replaces it.
-        on_write: Called with the number of each write, before it is done.
+        answer: What an entity says to a message.
     """
 
     def __init__(self) -> None:
         self.endpoints: dict[str, dict[str, Any]] = {}
-        self.catalog = Catalog()
-        self.writes: list[Write] = []
         self.asked: list[tuple[str, Any]] = []
         self.looks, self.fate, self.patient = 1, "ready", False
-        self.faults: dict[tuple[str, str], list[int | str]] = defaultdict(list)
-        self.on_write: Callable[[int], object] = lambda number: None
         self.answer: Callable[[str, str], str] = lambda entity, message: message.upper()
         self._left: dict[str, int] = {}
-        self._lock = threading.RLock()
-        self._server = _Server(("127.0.0.1", 0), self._handler())
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What the SDK finds this workspace by."""
-        return {"DATABRICKS_HOST": self.url, "DATABRICKS_TOKEN": TOKEN}
-
-    @property
-    def deploys(self) -> list[Write]:
-        """The writes that were accepted and change what is served."""
-        return [
-            write
-            for write in self.writes
-            if write.status == 200 and not write.path.endswith("/tags")
-        ]
 
     def serve(self, name: str, *entities: dict[str, Any], **config: Any) -> None:
         """Put an endpoint there that is ready, its first entity with all traffic."""
@@ -146,104 +67,11 @@ class Workspace:
     def tags(self, name: str) -> dict[str, str]:
         return {tag["key"]: tag["value"] for tag in self.endpoints[name]["tags"]}
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        workspace = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def _handle(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                content = self.rfile.read(length)
-                path, query = urlsplit(self.path)[2:4]
-                path = unquote(path)
-                body = json.loads(content) if content else dict(parse_qsl(query))
-                fault = workspace._fault(self.command, path)
-                if fault in ("drop", "hang"):
-                    time.sleep(HANG_S if fault == "hang" else 0)
-                    self.close_connection = True
-                    return
-                try:
-                    status, answer = (
-                        200,
-                        workspace._do(self.command, path, body, self.headers, fault),
-                    )
-                except Refused as refused:
-                    status = refused.status
-                    answer = {"error_code": CODES[status], "message": str(refused)}
-                if fault == "lose":
-                    self.close_connection = True
-                    return
-                self._reply(status, answer)
-
-            def do_GET(self) -> None:
-                self._handle()
-
-            def do_POST(self) -> None:
-                self._handle()
-
-            def do_PUT(self) -> None:
-                self._handle()
-
-            def do_PATCH(self) -> None:
-                self._handle()
-
-            def do_DELETE(self) -> None:
-                self._handle()
-
-            def _reply(self, status: int, answer: Any) -> None:
-                content = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                if status in (429, 503):
-                    self.send_header("Retry-After", "1")
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        return Handler
-
-    def _fault(self, method: str, path: str) -> int | str | None:
-        with self._lock:
-            for (verb, end), faults in self.faults.items():
-                if verb == method and path.endswith(end) and faults:
-                    return faults[0] if faults[0] == "always" else faults.pop(0)
-        return None
-
-    def _do(
-        self, method: str, path: str, body: Any, headers: Any, fault: int | str | None
-    ) -> Any:
-        if path.startswith("/.well-known"):
-            raise Refused(404, "no such page")
-        with self._lock:
-            writes = method != "GET" and not path.endswith("/invocations")
-            if writes:
-                self.on_write(len(self.writes) + 1)
-            try:
-                if headers.get("Authorization") != f"Bearer {TOKEN}":
-                    raise Refused(401, "the token is not valid")
-                if isinstance(fault, int):
-                    raise Refused(fault, f"a fault of {fault}")
-                answer = self._route(method, path, body)
-            except Refused as refused:
-                if writes:
-                    self.writes.append(Write(method, path, body, refused.status))
-                raise
-            if writes:
-                self.writes.append(Write(method, path, copy.deepcopy(body), 200))
-            return answer
-
-    def _route(self, method: str, path: str, body: Any) -> Any:
+    def serving(self, request: Request) -> Any:
+        """Return what the serving API answers."""
+        method, path, body = request.method, request.path, request.body
         if path.endswith("/invocations"):
             return self._invoke(path, body)
-        if path.startswith(CATALOG):
-            answer = self.catalog.answer(method, path, body)
-            if answer is None:
-                raise Refused(404, f"there is no {body}")
-            return answer
         if (method, path) == ("POST", PREFIX):
             return self._create(body)
         name, _, part = path.removeprefix(f"{PREFIX}/").partition("/")
