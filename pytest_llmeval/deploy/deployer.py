@@ -20,6 +20,7 @@ from pytest_llmeval.deploy.journal import forget_settled
 from pytest_llmeval.deploy.journal import unsettled
 from pytest_llmeval.deploy.outcome import Outcome
 from pytest_llmeval.deploy.refusals import check_context
+from pytest_llmeval.deploy.refusals import check_failure
 from pytest_llmeval.deploy.refusals import check_verdict
 from pytest_llmeval.deploy.tags import deployment_tags
 from pytest_llmeval.deploy.targets import alone_at
@@ -89,13 +90,15 @@ class Deployer:
             ``DRY_RUN`` with the plans, ``NOOP``, or why it would be refused.
         """
         try:
-            attempt = self._check(order)
+            self._check(order)
             targets = self._open(order.target)
             plans = _plans(plan_stages(targets, order.verdict, order.move))
+            if not _changes(plans):
+                return _outcome(order.target, "NOOP", plans)
+            attempt = self._check_attempts(order)
         except Exception as error:  # noqa: BLE001  # a user's target, a remote registry
             return refused(order.target, error)
-        reason = "DRY_RUN" if _changes(plans) else "NOOP"
-        return replace(_outcome(order.target, reason, plans), attempt=attempt)
+        return replace(_outcome(order.target, "DRY_RUN", plans), attempt=attempt)
 
     def apply(self, order: Order) -> Outcome:
         """Deploy, or return to what was live before; never raises.
@@ -109,10 +112,9 @@ class Deployer:
                 settled = self._recover()
                 if settled is not None and not settled.ok:
                     return settled
-                attempt = self._check(order)
+                self._check(order)
                 outcome = self._deploy(order, journal)
                 self._close(journal, outcome)
-                outcome = replace(outcome, attempt=attempt)
         except Exception as error:  # noqa: BLE001  # a user's target, a remote registry
             outcome = refused(order.target, error)
             self._close(journal, outcome)
@@ -166,14 +168,41 @@ class Deployer:
                     "not deployed; roll back without --verdict, or leave it",
                 )
 
+    def check_failed(self, text: str, verdict: Mapping[str, Any]) -> None:
+        """Refuse to take back anything but the version that has failed a gate.
+
+        It is live, or the challenger, where deploying it would change nothing.
+
+        Raises:
+            DeploymentRefused: no gate has failed, it is too long ago, or something
+                else is live.
+        """
+        check_failure(verdict, self._settings)
+        targets = self._open(text)
+        states = [target.read() for target in targets]
+        withdraws = any(state.challenger for state in states)
+        is_served = verdict["model"]["scheme"] == "endpoints"
+        move = Move(step="promote" if is_served else "deploy")
+        for target, state in zip(targets, states, strict=True):
+            if withdraws and not state.challenger:
+                continue  # stays as it is
+            plan = target.plan(verdict, move, state)
+            if plan.changes and not (withdraws and is_served):
+                raise DeploymentRefused(
+                    "MODEL_MISMATCH",
+                    f"{target.name} is {state.text}, and the run {verdict['run_id']} "
+                    f"evaluated {verdict['model']['requested']}, version "
+                    f"{verdict['model']['version']}; only what failed is taken back",
+                )
+
     def _open(self, text: str) -> list[DeployTarget]:
         return open_targets(text, self._hook, self._settings)
 
-    def _check(self, order: Order) -> str:
-        """Refuse what no target needs to be asked about; say which attempt it is."""
+    def _check(self, order: Order) -> None:
+        """Refuse what no target needs to be asked about."""
         check_context(self._settings)
         if order.verdict is None:
-            return ""
+            return
         check_verdict(
             order.verdict,
             self._settings,
@@ -181,7 +210,6 @@ class Deployer:
             is_tracked=order.tracked_id is not None,
         )
         self._check_hooks(order.verdict)
-        return self._check_attempts(order.verdict)
 
     def _check_hooks(self, verdict: Mapping[str, Any]) -> None:
         """Refuse where a plugin of the session that takes part is not loaded."""
@@ -197,9 +225,16 @@ class Deployer:
                     "llmeval_plugins names, and evaluate again",
                 )
 
-    def _check_attempts(self, verdict: Mapping[str, Any]) -> str:
-        """Refuse a pass that has come after too many tries."""
-        attempts = count_attempts(verdict, self._settings.home, self._tracker)
+    def _check_attempts(self, order: Order) -> str:
+        """Refuse a pass that has come after too many tries; say which one it is.
+
+        Only where it would change something: what is live already may be evaluated
+        every night.
+        """
+        if order.verdict is None:
+            return ""
+        home = self._settings.home
+        attempts = count_attempts(order.verdict, home, self._tracker)
         most = self._settings.max_attempts
         if attempts > most:
             raise DeploymentRefused(
@@ -233,8 +268,10 @@ class Deployer:
                 )
             if not _changes(plans):
                 return _outcome(order.target, "NOOP", plans)
+            attempt = self._check_attempts(order)
             journal.begin(plans)
-            return self._carry_out(order, stages, journal)
+            outcome = self._carry_out(order, stages, journal)
+            return replace(outcome, attempt=attempt)
 
     def _carry_out(
         self, order: Order, stages: Sequence[Stage], journal: Journal

@@ -96,6 +96,45 @@ def check_verdict(
         )
 
 
+def check_failure(verdict: Mapping[str, Any], settings: Settings) -> None:
+    """Refuse whatever does not say that a gate has failed for sure, and lately.
+
+    Raises:
+        DeploymentRefused: with the verdict's reason, VERDICT_STALE, MIXED_MODELS or
+            POINT_GATE.
+    """
+    if verdict["reason"] != "GATE_FAILED":
+        raise DeploymentRefused(
+            verdict["reason"],
+            "only a gate that has failed takes a version back, and this verdict is "
+            f"{verdict['status']} ({verdict['reason']})",
+        )
+    for reason, message in _failure_objections(verdict, settings):
+        raise DeploymentRefused(reason, message)
+
+
+def _failure_objections(
+    verdict: Mapping[str, Any], settings: Settings
+) -> Iterator[tuple[str, str]]:
+    yield from _age_objections(verdict, settings)
+    gated = verdict["model"].get("gated", ())
+    if len(gated) != 1:
+        yield (
+            "MIXED_MODELS",
+            f"its gates were decided on several models ({', '.join(gated)}), so that "
+            "it is not known whether the live one has failed; evaluate one by itself",
+        )
+    failed = [gate for gate in verdict["gates"] if gate["decision"] == "fail"]
+    if settings.point_gates != "allow" and all(
+        gate["confidence"] is None for gate in failed
+    ):
+        yield (
+            "POINT_GATE",
+            "the gates that have failed have no confidence, so that it may be chance; "
+            "set llmeval_confidence = 0.95, or llmeval_point_gates = allow",
+        )
+
+
 def _objections(
     verdict: Mapping[str, Any], settings: Settings, provenance: Provenance
 ) -> Iterator[tuple[str, str]]:
@@ -107,20 +146,7 @@ def _objections(
             f"the verdict is of commit {verdict['commit']}, and this is "
             f"{provenance.commit}; evaluate again here",
         )
-    age_s = time.time() - verdict["finished_at"]
-    if age_s > settings.verdict_max_age_h * 3600:
-        yield (
-            "VERDICT_STALE",
-            f"the verdict is {age_s / 3600:.1f} hours old, and "
-            f"llmeval_verdict_max_age is {settings.verdict_max_age_h:g}; evaluate "
-            "again",
-        )
-    if age_s < -CLOCKS_APART_S:
-        yield (
-            "VERDICT_STALE",
-            f"the verdict is {-age_s:.0f} s younger than this machine's clock, so its "
-            "age is not known; set the clock, or evaluate again",
-        )
+    yield from _age_objections(verdict, settings)
     manifest = read_manifest(settings.manifest_path)
     if manifest is None or manifest.digest != verdict["manifest"]["digest"]:
         yield (
@@ -141,6 +167,25 @@ def _objections(
             "UNPINNED_MODEL",
             f"{model['requested'] or model['name']} may be another model tomorrow; "
             "evaluate a registered version, such as models:/NAME/3",
+        )
+
+
+def _age_objections(
+    verdict: Mapping[str, Any], settings: Settings
+) -> Iterator[tuple[str, str]]:
+    age_s = time.time() - verdict["finished_at"]
+    if age_s > settings.verdict_max_age_h * 3600:
+        yield (
+            "VERDICT_STALE",
+            f"the verdict is {age_s / 3600:.1f} hours old, and "
+            f"llmeval_verdict_max_age is {settings.verdict_max_age_h:g}; evaluate "
+            "again",
+        )
+    if age_s < -CLOCKS_APART_S:
+        yield (
+            "VERDICT_STALE",
+            f"the verdict is {-age_s:.0f} s younger than this machine's clock, so its "
+            "age is not known; set the clock, or evaluate again",
         )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,8 @@ from .mlflow_server import MlflowServer
 
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-DEPLOY = ("evals", "--llmeval-deploy", "registry:qa@champion")
+EXAMPLES = Path(__file__).parents[2] / "docs/examples"
+DEPLOY = ("evals", "--llmeval-deploy", "file:live.txt")
 LUCK = """\
 import os
 
@@ -61,6 +63,8 @@ def test_quality(evaluate):
 def luck(suite, monkeypatch):
     """A suite whose model answers other rows wrong in each try."""
     suite.write("evals/conftest.py", LUCK)
+    target = (EXAMPLES / "file_target_example.py").read_text()
+    suite.write("conftest.py", target)
     monkeypatch.setenv("MISSED", "0")
     suite.update_gates()
     shutil.rmtree(suite.path / ".llmeval")
@@ -162,7 +166,20 @@ def test_fourth_try_is_not_deployed(luck):
     luck.set_ini(llmeval_max_attempts=4)
     luck.commit()
     luck.attempt("", *DEPLOY[1:])
-    assert luck.deployment["reason"] == "MODEL_MISMATCH", "it came further"
+    assert luck.deployment["reason"] == "DEPLOYED"
+
+
+def test_version_that_is_live_may_be_evaluated_every_night(luck):
+    source = (luck.path / "evals/test_qa.py").read_text()
+    luck.write("evals/test_qa.py", source.replace("0.9", "0.5"))
+    luck.update_gates()
+    shutil.rmtree(luck.path / ".llmeval")
+    luck.commit()
+    assert luck.attempt("", *DEPLOY[1:]).ret == 0
+    for missed in ("1", "2", "3", "4"):
+        result = luck.attempt(missed, *DEPLOY[1:])
+        assert (result.ret, luck.deployment["reason"]) == (0, "NOOP")
+    assert counted(luck) == 5
 
 
 def test_fresh_checkout_learns_of_the_tries_from_mlflow(luck, tmp_path_factory):

@@ -81,12 +81,20 @@ def _add_rollback(group: Commands) -> None:
         f"broke off, bring back what it found. {STATUSES}",
         epilog="example: llmeval deploy rollback --target registry:docs-qa@champion",
     )
-    rollback.add_argument(
+    only = rollback.add_mutually_exclusive_group()
+    only.add_argument(
         "--verdict",
         type=Path,
         metavar="FILE",
         help="roll back only what this verdict has deployed (default: whatever is "
         "live)",
+    )
+    only.add_argument(
+        "--failed",
+        type=Path,
+        metavar="FILE",
+        help="roll back only the version that has failed a gate in this verdict, where "
+        "it is the live one or the challenger (default: whatever is live)",
     )
     _add_consent(rollback)
     _add_shared(rollback, act.rollback)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Any
 
 from pytest_llmeval.cli.console import say
 from pytest_llmeval.cli.deploy.show import as_json
@@ -56,8 +57,8 @@ def run(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Carry out the command's action with what pytest finds from here."""
     from pytest_llmeval.project import run_in_project
 
-    # Before any plugin is imported.
-    key = os.environ.pop("LLMEVAL_SIGNING_KEY", None)
+    # Before any plugin is imported. A secret that CI does not have is empty: no key.
+    key = os.environ.pop("LLMEVAL_SIGNING_KEY", None) or None
 
     def act(settings: Settings, manager: pluggy.PluginManager) -> int:
         from pytest_llmeval.deploy.deployer import Deployer
@@ -77,11 +78,12 @@ def run(options: argparse.Namespace, rest: Sequence[str]) -> int:
             return _show(task, refused(options.target, refusal))
         return status
 
+    # Each one word: pytest would look for the project's root at a value that is a path.
     arguments = []
     if options.dir is not None:
-        arguments += ["--llmeval-dir", str(Path(options.dir).absolute())]
+        arguments.append(f"--llmeval-dir={Path(options.dir).absolute()}")
     if options.tracking is not None:
-        arguments += ["--llmeval-tracking", options.tracking]
+        arguments.append(f"--llmeval-tracking={options.tracking}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's own
         return run_in_project(arguments, act)
@@ -110,11 +112,16 @@ def rollback(task: Task) -> int:
     settled = deployer.settle()
     if settled is not None and settled.reason != "DEPLOYED":
         return _show(task, settled)
-    if options.verdict is not None:
-        deployer.check_deployed(options.target, _order(task).verdict or {})
     path = task.settings.home / "rollback.json"
     order = Order(target=options.target, path=path, move=Move(step="rollback"))
-    return _carry_out(task, order)
+
+    def check() -> None:
+        if options.verdict is not None:
+            deployer.check_deployed(options.target, _verdict(task, options.verdict))
+        if options.failed is not None:
+            deployer.check_failed(options.target, _verdict(task, options.failed))
+
+    return _carry_out(task, order, check)
 
 
 def status(task: Task) -> int:
@@ -150,18 +157,11 @@ def status(task: Task) -> int:
 def _order(task: Task) -> Order:
     from pytest_llmeval.deploy.deployer import Order
     from pytest_llmeval.deploy.stored import find_verdict
-    from pytest_llmeval.deploy.stored import read_verdict
     from pytest_llmeval.store import RunDirectory
     from pytest_llmeval.tracking import tracked_id
 
     path = task.options.verdict or find_verdict(task.settings.home)
-    verdict = read_verdict(path, task.key)
-    if task.key is None:
-        say(
-            "the verdict is not authenticated: without LLMEVAL_SIGNING_KEY its digest "
-            "shows accidents, not intent",
-            sys.stderr,
-        )
+    verdict = _verdict(task, path)
     return Order(
         target=task.options.target,
         path=path.parent / "deployment.json",
@@ -169,6 +169,19 @@ def _order(task: Task) -> Order:
         move=_move(task.options),
         tracked_id=verdict["mlflow_run_id"] or tracked_id(RunDirectory.at(path.parent)),
     )
+
+
+def _verdict(task: Task, path: Path) -> dict[str, Any]:
+    from pytest_llmeval.deploy.stored import read_verdict
+
+    verdict = read_verdict(path, task.key)
+    if task.key is None:
+        say(
+            "the verdict is not authenticated: without LLMEVAL_SIGNING_KEY its digest "
+            "shows accidents, not intent",
+            sys.stderr,
+        )
+    return verdict
 
 
 def _move(options: argparse.Namespace) -> Move:
@@ -186,11 +199,20 @@ def _move(options: argparse.Namespace) -> Move:
     return Move()
 
 
-def _carry_out(task: Task, order: Order) -> int:
-    """Show the plan, ask, and carry out that plan and no other."""
+def _carry_out(
+    task: Task, order: Order, check: Callable[[], None] = lambda: None
+) -> int:
+    """Show the plan, ask, and carry out that plan and no other.
+
+    Args:
+        task: What is asked for.
+        order: What is planned.
+        check: Refuses by what is live; after the plan, which binds what is live.
+    """
     from pytest_llmeval.deploy.outcome import BLOCKED_STATUS
 
     planned = task.deployer.plan(order)
+    check()
     if planned.reason == "DRY_RUN":
         for line in plan_lines(planned):
             say(line, sys.stderr)
