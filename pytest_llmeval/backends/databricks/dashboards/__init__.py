@@ -1,0 +1,1 @@
+"""The AI/BI (Lakeview) dashboard over the history tables of a workspace."""
