@@ -10,14 +10,22 @@ from pytest_llmeval.cli.console import Commands
 from pytest_llmeval.cli.console import say
 
 
+PIPELINES = {
+    "github": "workflows for GitHub Actions: evaluate, comment, deploy",
+    "jenkins": "a Jenkinsfile: evaluate, and deploy once somebody agrees",
+    "databricks": "a databricks.yml: a bundle with a job on a schedule",
+}
+
+
 def add(commands: Commands) -> None:
-    """Add the command that writes a first suite."""
+    """Add the command that writes a first suite and its pipelines."""
     init = commands.add_parser(
         "init",
-        help="write a first suite with ten rows, and say what comes next",
-        description="Write evals/ with a first suite, and a pytest.ini where there is "
-        "no pytest configuration. Files that are there stay as they are.",
-        epilog="example: llmeval init",
+        help="write a first suite with ten rows, and pipelines for it",
+        description="Write evals/ with a first suite and its gate manifest, and a "
+        "pytest.ini where pytest is not configured. Files that are there stay as they "
+        "are; how they differ is shown.",
+        epilog="example: llmeval init --github",
     )
     init.add_argument(
         "folder",
@@ -27,6 +35,15 @@ def add(commands: Commands) -> None:
         metavar="FOLDER",
         help="the project (default: this folder)",
     )
+    for name, text in PIPELINES.items():
+        init.add_argument(
+            f"--{name}",
+            dest="pipelines",
+            action="append_const",
+            const=name,
+            default=[],
+            help=f"also write {text}",
+        )
     init.set_defaults(run=_run)
 
 
@@ -35,6 +52,6 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> int:
     from pytest_llmeval.scaffold import next_step
     from pytest_llmeval.scaffold import write_project
 
-    write_project(options.folder, say)
-    say(next_step(find_known("smollm2")))
+    seen = write_project(options.folder, options.pipelines, say)
+    say(next_step(seen, find_known("smollm2")))
     return 0

@@ -23,10 +23,14 @@ def _model_file():
 def test_first_ten_minutes_are_green_and_tracked(suite):
     for name in ("pytest.ini", "evals/conftest.py", "evals/test_qa.py"):
         (suite.path / name).unlink()
-    result = suite.llmeval("init")
+    result = suite.llmeval("init", "--jenkins", "--databricks")
     assert result.ret == 0
     assert result.outlines[-1] == "next: pytest evals/"
-    run = suite.run("evals/")
+    suite.commit()
+    examined = suite.llmeval("doctor")
+    assert examined.ret == 0
+    examined.stdout.fnmatch_lines(["ok *manifest *1 gates in evals/gates.toml*"])
+    run = suite.run("evals/", "--llmeval-require")
     assert run.ret == 0
     assert "llama" not in run.stderr.str(), "the engine's log stays out"
     verdict = suite.verdict
@@ -42,27 +46,18 @@ def test_first_ten_minutes_are_green_and_tracked(suite):
         (runs,) = store.execute("SELECT count(*) FROM runs").fetchone()
     assert runs == 2, "a parent and a child"
 
+    written = (suite.path / "evals/gates.toml").read_text()
+    same = suite.llmeval("gates", "diff")
+    assert same.ret == 0
+    (suite.path / "evals/gates.toml").unlink()
+    suite.update_gates()
+    assert (suite.path / "evals/gates.toml").read_text() == written
+
     source = (suite.path / "evals/test_questions.py").read_text()
     suite.write("evals/test_questions.py", source.replace("# assert_m", "assert_m"))
     second = suite.run("evals/", "--llmeval-tracking", "off")
     second.stdout.fnmatch_lines(["*is inconclusive against >= 0.900; about 29 rows*"])
     assert suite.verdict["reason"] == "INCONCLUSIVE"
-
-
-def test_init_keeps_files_and_says_what_to_add(suite):
-    (suite.path / "pytest.ini").unlink()
-    suite.write("pyproject.toml", "[project]\nname = 'x'\n")
-    suite.write("evals/test_questions.py", "# mine\n")
-    result = suite.llmeval("init")
-    result.stdout.fnmatch_lines(
-        [
-            "kept   evals/test_questions.py*",
-            "add to the pytest section of pyproject.toml:",
-            '    llmeval_model = "gguf:smollm2"',
-            '    llmeval_confidence = "0.95"',
-        ]
-    )
-    assert (suite.path / "evals/test_questions.py").read_text() == "# mine\n"
 
 
 def test_too_long_prompt_and_bad_parameters_are_errors_of_their_rows(tmp_path):
