@@ -27,6 +27,7 @@ from pytest_llmeval.config import experiment
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.errors import LLMEvalError
 from pytest_llmeval.hooks import headless_manager
+from pytest_llmeval.outgoing import outgoing_rows
 from pytest_llmeval.records import Tracker
 from pytest_llmeval.store import RunDirectory
 from pytest_llmeval.text import URL_USER
@@ -253,6 +254,7 @@ def _evaluation(number: int, evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "number": number,
         **{key: evaluation[key] for key in kept},
         "finished_at": evaluation["started_at"] + evaluation["duration_s"],
+        "columns": evaluation.get("columns"),
         "metrics": _numbers(evaluation),
         "params": evaluation["params"],
     }
@@ -283,7 +285,8 @@ def _upload(
         document = _read(directory)
         if document["status"] != "done":
             tracker = open_tracker(uri)
-            tracked_id = tracker.log_run(document, directory.results)
+            with outgoing_rows(directory, document) as (outgoing, rows):
+                tracked_id = tracker.log_run(outgoing, rows)
             name_run(tracked_id)
             tracker.log_verdict(tracked_id, document, directory.verdict)
             document = {

@@ -61,7 +61,7 @@ def read_excerpt(run: ReportedRun) -> Excerpt:
     errors: dict[int, ErrorRows] = {}
     for evaluation in run.verdict["evaluations"]:
         ranked = {
-            at: _WorstRows(run.verdict["gates"][at], evaluation)
+            at: _WorstRows(run, run.verdict["gates"][at], evaluation)
             for at in missed_gates(run.verdict)[:MOST_LISTS]
             if _rests_on(run.verdict, at, evaluation)
         }
@@ -127,11 +127,15 @@ class _WorstRows:
     """The rows with the worst scores so far, by a gate's metric and direction.
 
     Args:
+        run: Says what of a row may be shown.
         gate: Its entry in the verdict.
         evaluation: Likewise.
     """
 
-    def __init__(self, gate: Mapping[str, Any], evaluation: Mapping[str, Any]) -> None:
+    def __init__(
+        self, run: ReportedRun, gate: Mapping[str, Any], evaluation: Mapping[str, Any]
+    ) -> None:
+        self._run, self._evaluation = run, evaluation
         self._metric = metric_of(gate)
         where = gate.get("where", {}).items()
         self._where = [(column, canonical(wanted)) for column, wanted in where]
@@ -149,6 +153,7 @@ class _WorstRows:
         rank = (self._sign * score, -at)
         if len(self._heap) == MOST_ROWS and rank < self._heap[0][:2]:
             return
+        row = self._run.shown(row, self._evaluation)
         heapq.heappush(self._heap, (*rank, _show(row, f"score {number(score)}")))
         if len(self._heap) > MOST_ROWS:
             heapq.heappop(self._heap)
@@ -182,8 +187,9 @@ def _read(
             rows.offer(at, row)
         kinds.update(error["kind"] for error in row["errors"])
         if row["errors"] and len(failed) < MOST_ROWS:
-            said = (f"{error['kind']}: {error['message']}" for error in row["errors"])
-            failed.append(_show(row, one_line("; ".join(said), LONGEST_TEXT)))
+            shown = run.shown(row, evaluation)
+            said = (f"{error['kind']}: {error['message']}" for error in shown["errors"])
+            failed.append(_show(shown, one_line("; ".join(said), LONGEST_TEXT)))
     table = evaluation.get("table")  # whose rows are not all at hand
     return ErrorRows(Counter(table["kinds"]) if table else kinds, failed)
 

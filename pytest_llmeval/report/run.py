@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from pytest_llmeval.baselines import StoredRows
 from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.redaction import NO_RULES
+from pytest_llmeval.redaction import Redaction
 from pytest_llmeval.store import RunDirectory
 from pytest_llmeval.store import find_run
 from pytest_llmeval.store import lines_within
@@ -34,6 +37,8 @@ class ReportedRun:
     """The content of ``verdict.json``; its texts are redacted, but not harmless."""
     deployment: Mapping[str, Any] | None = None
     """The content of ``deployment.json``, when a deployment was asked for."""
+    redaction: Redaction = NO_RULES
+    """What is taken out of its rows where they are shown."""
     baseline: ReportedRun | None = None
     """The run that this one is shown beside."""
 
@@ -46,6 +51,8 @@ class ReportedRun:
     def rows(self, evaluation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield the rows of one of the verdict's evaluations, as their file has them.
 
+        They may be shown only when `shown` has redacted them.
+
         Args:
             evaluation: An entry of the verdict's ``evaluations``.
 
@@ -53,14 +60,24 @@ class ReportedRun:
             ConfigurationError: they are not those that the verdict is about.
         """
         digest = hashlib.sha256()
+        if not self.directory.has_rows:
+            return
         with self._reading():
             for line in lines_within(self.directory.results, evaluation["rows_span"]):
                 digest.update(line)
                 yield json.loads(line)
             _check_digest(f"sha256:{digest.hexdigest()}", evaluation)
 
+    def shown(
+        self, row: Mapping[str, Any], evaluation: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return a row of an evaluation's file as a report may show it."""
+        if not self.redaction:
+            return row
+        return self.redaction.apply(row, evaluation.get("columns"))
+
     def read(self, evaluation: Mapping[str, Any]) -> StoredRows:
-        """Return the rows of an evaluation with their scores and numbers as columns.
+        """Return the rows of an evaluation, redacted, with their numbers as columns.
 
         Args:
             evaluation: An entry of the verdict's ``evaluations``.
@@ -68,15 +85,18 @@ class ReportedRun:
         Raises:
             ConfigurationError: they are not those that the verdict is about.
         """
+        has_rows = self.directory.has_rows
         with self._reading():
             rows = StoredRows(
-                self.directory.results.open("rb"),
+                self.directory.results.open("rb") if has_rows else BytesIO(),
                 evaluation["number"],
                 list(evaluation["definitions"]),
                 # Of a table single rows are shown, which are no whole examples.
                 1 if evaluation.get("table") else evaluation["repeats"],
+                lambda row: self.shown(row, evaluation),
             )
-            _check_digest(rows.digest, evaluation)
+            if has_rows:
+                _check_digest(rows.digest, evaluation)
         return rows
 
     @contextmanager
@@ -169,7 +189,12 @@ def _read(directory: RunDirectory) -> ReportedRun:
         )
     has_deployment = directory.deployment.exists()
     deployment = _load(directory.deployment) if has_deployment else None
-    return ReportedRun(directory=directory, verdict=verdict, deployment=deployment)
+    return ReportedRun(
+        directory=directory,
+        verdict=verdict,
+        deployment=deployment,
+        redaction=directory.read_redaction(),
+    )
 
 
 def _load(path: Path) -> Mapping[str, Any]:

@@ -78,6 +78,7 @@ def open_run(
         worker=GATHERED if distributes else None,
     )
     run.begin()
+    run.hold()
     return run, recorder
 
 

@@ -302,8 +302,9 @@ class RunRecorder:
             rows = log
         return rows.lines()
 
-    def record(self, decision: Decision) -> Decision:
+    def record(self, decision: Decision, fields: Mapping[str, Any]) -> Decision:
         """Keep a decision for the current test; safe in threads."""
+        decision = self._settings.redaction.decision(decision, fields)
         decision = replace(decision, test=self._evidence.current)
         self._keeper.add_decision(decision)
         self._evaluated(decision.test).decisions.append(decision)
@@ -336,7 +337,8 @@ class RunRecorder:
         """Explain an ordinary assert of the current test, see `gate.explain_assert`."""
         test = self._tests.get(self._evidence.current)
         held = [results() for results in test.results] if test else []
-        return explain_assert(op, left, right, filter(None, held))
+        rules = self._settings.redaction
+        return explain_assert(op, left, right, filter(None, held), rules)
 
     def open_case(
         self,
@@ -404,6 +406,8 @@ class RunRecorder:
         names: Counter[str] = Counter()
         for gate in cases.gates:
             decision = replace(decide_listed(results, gate), test=cases.test)
+            fields = results.dataset.columns
+            decision = self._settings.redaction.decision(decision, fields)
             self._keeper.add_decision(decision)
             names[str(gate)] += 1
             suffix = f"#{names[str(gate)]}" if names[str(gate)] > 1 else ""

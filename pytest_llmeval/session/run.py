@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 import warnings
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ from pytest_llmeval.deploy.refusals import known_refusal
 from pytest_llmeval.deploy.targets import DRY_RUN
 from pytest_llmeval.evidence import Evidence
 from pytest_llmeval.gate import explain
+from pytest_llmeval.outgoing import redacted_digest
 from pytest_llmeval.provenance import read_provenance
 from pytest_llmeval.records import Decision
 from pytest_llmeval.records import canonical
@@ -30,6 +32,7 @@ from pytest_llmeval.seal import seal
 from pytest_llmeval.session.plugins import add_plugins
 from pytest_llmeval.store import RunDirectory
 from pytest_llmeval.text import one_line
+from pytest_llmeval.text import redact
 from pytest_llmeval.text import redact_within
 from pytest_llmeval.text import redactor
 from pytest_llmeval.text import safe
@@ -100,6 +103,7 @@ class Run:
         if self._settings.gates is None:
             begun = self._verdict("incomplete", "INCOMPLETE", "running")
             self._directory.create(seal(begun, self._key))
+            self._directory.keep_redaction(self._settings.redaction)
         else:
             self._directory.prepare()
         if self._settings.deploy is not None:
@@ -110,6 +114,10 @@ class Run:
             )
             if refusal is not None:
                 self.say("fail", refusal_line(refusal.reason, str(refusal)))
+
+    def hold(self) -> None:
+        """Tell other processes that the run goes on, until it has finished."""
+        self._directory.hold()
 
     def say(self, status: str, line: str) -> None:
         """Show a line to the user; a refusal that several workers see only once."""
@@ -179,6 +187,12 @@ class Run:
         Args:
             exit_status: pytest's own, when nothing can change it any more.
         """
+        try:
+            return self._finish(exit_status)
+        finally:
+            self._directory.release()
+
+    def _finish(self, exit_status: int) -> int:
         self._evidence.sort_decisions()
         self._directory.drop_shared_files()
         if self._settings.gates is not None:
@@ -199,6 +213,10 @@ class Run:
                 )
                 evaluation["rows_span"], evaluation["rows_digest"] = rows
         self._directory.drop_worker_files()
+        rules = self._settings.redaction
+        for evaluation in self._evaluations if rules else ():
+            digest = redacted_digest(self._directory, evaluation, rules)
+            evaluation["redacted_digest"] = digest
 
     def _place(self, evaluation: Mapping[str, Any]) -> tuple[bool, int]:
         """Return where an evaluation comes without xdist: those of cases at the end."""
@@ -240,6 +258,8 @@ class Run:
             exit_status = exit_status or deployed
         if not self._publish(verdict):
             exit_status = exit_status or 1
+        if self._settings.export is not None:
+            self._export(self._settings.export)
         if exit_status:
             path = self._shown(self._directory.verdict)
             self.say("", f"see {path}; repeat with: {safe(self._command)}")
@@ -292,6 +312,21 @@ class Run:
         places = self._places(verdict)
         markdown = publish_markdown(run_id, settings, places, self.say)
         return publish_html(run_id, settings, self.say) and markdown
+
+    def _export(self, place: str) -> None:
+        """Add the run to the history; a failure ends no run."""
+        from pytest_llmeval.history.sources import export_run
+
+        try:
+            name = export_run(self._directory, place, self._hook, self._settings)
+        except Exception as error:  # noqa: BLE001  # of a remote database, or of Spark
+            self.say(
+                "fail",
+                f"not added to the history: {one_line(error, 500)}; add it later with: "
+                f"llmeval export --to {shlex.quote(redact(place))}",
+            )
+        else:
+            self.say("", f"history: {one_line(name, 500)}")
 
     def _where_tracked(self) -> str:
         uri = self._settings.tracking_uri.replace(f"{self._settings.rootdir}/", "")

@@ -93,7 +93,7 @@ def evaluation_view(run: ReportedRun, evaluation: Mapping[str, Any]) -> Evaluati
     known = entry["metrics"] if entry else {}
     return EvaluationView(
         part=Part(evaluation, rows, figures.slices, before),
-        facts=_evaluation_facts(evaluation),
+        facts=_evaluation_facts(run, evaluation),
         metrics=[
             _metric_view(name, evaluation, figures, known.get(name))
             for name in evaluation["metrics"]
@@ -112,13 +112,15 @@ def evaluation_view(run: ReportedRun, evaluation: Mapping[str, Any]) -> Evaluati
     )
 
 
-def _evaluation_facts(evaluation: Mapping[str, Any]) -> list[Fact]:
+def _evaluation_facts(run: ReportedRun, evaluation: Mapping[str, Any]) -> list[Fact]:
     repeats = evaluation["repeats"]
     counted = f"{evaluation['rows']:,}"
     if repeats > 1:
         counted += f", each asked {repeats} times"
     if evaluation["early_stopped"]:
         counted += "; stopped early, when its gates were decided"
+    if not run.directory.has_rows:
+        counted += "; llmeval gc has removed them"
     table = evaluation.get("table")
     if table:
         counted += (
