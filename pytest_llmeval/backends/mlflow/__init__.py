@@ -6,6 +6,7 @@ before a hook needs it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pytest_llmeval.backends.mlflow.baseline import find_baseline
@@ -15,6 +16,7 @@ from pytest_llmeval.backends.mlflow.model import MlflowModel
 from pytest_llmeval.backends.mlflow.model import resolve
 from pytest_llmeval.backends.mlflow.registry import RegistryTarget
 from pytest_llmeval.backends.mlflow.scorer import metric_of
+from pytest_llmeval.backends.mlflow.traces import read_traces
 from pytest_llmeval.backends.mlflow.tracker import MlflowTracker
 from pytest_llmeval.config import Settings
 from pytest_llmeval.errors import ConfigurationError
@@ -22,6 +24,7 @@ from pytest_llmeval.hooks import hookimpl
 from pytest_llmeval.records import Metric
 from pytest_llmeval.records import ModelRef
 from pytest_llmeval.records import StoredRun
+from pytest_llmeval.records.traffic import TrafficRef
 
 
 @hookimpl(trylast=True)
@@ -49,6 +52,16 @@ def pytest_llmeval_baseline(
 def pytest_llmeval_metric(item: Any) -> Metric | None:
     """Take MLflow's GenAI scorers as metrics."""
     return metric_of(item)
+
+
+@hookimpl(trylast=True)
+def pytest_llmeval_traffic(
+    ref: TrafficRef, settings: Settings
+) -> Iterator[dict[str, Any]] | None:
+    """Give the traces of ``traces:EXPERIMENT``."""
+    if not ref.source.startswith("traces:"):
+        return None
+    return read_traces(connect(settings.tracking_uri, settings.home), ref)
 
 
 @hookimpl(trylast=True)

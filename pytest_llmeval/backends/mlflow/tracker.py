@@ -6,9 +6,11 @@ the evaluation.
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -20,7 +22,10 @@ from urllib.parse import urlsplit
 
 from pytest_llmeval.backends.mlflow.connection import connect
 from pytest_llmeval.backends.mlflow.connection import unreachable
+from pytest_llmeval.history.runs import FinishedRun
+from pytest_llmeval.history.runs import LeftOut
 from pytest_llmeval.text import cut
+from pytest_llmeval.text import utc
 
 
 if TYPE_CHECKING:
@@ -36,6 +41,8 @@ TEST_TAG = "llmeval.test"
 PREDICTIONS_TAG = "llmeval.predictions"
 STATUS_TAG = "llmeval.status"
 """On the child of an evaluation: the status of its run's verdict."""
+CHANGED_TAG = "llmeval.changed_at"
+"""On the parent: when it was last written to. MLflow itself keeps no such time."""
 PARENT_TAG = "mlflow.parentRunId"
 LONGEST_VALUE = 5_000
 """MLflow cuts longer parameters and tags."""
@@ -99,7 +106,7 @@ class MlflowTracker:
             }
             child = _child_of(evaluation, found)
             kept.add(self._log_evaluation(experiment, evaluation, child, tags, rows))
-        self._log_values(parent, run, run["tags"])
+        self._log_values(parent, run, {**run["tags"], **_changed()})
         if not self._is_file:  # only the answer of a server can get lost
             self._delete_twins(self._find_runs(experiment, run), kept)
         return parent
@@ -133,8 +140,16 @@ class MlflowTracker:
     ) -> None:
         """Add the file and the tags to the parent run."""
         self._client.log_artifact(run_id, str(deployment))
-        for key, value in _texts(tags).items():
+        for key, value in _texts({**tags, **_changed()}).items():
             self._client.set_tag(run_id, key, value)
+
+    def finished_runs(
+        self, since: datetime.date | None
+    ) -> Iterator[FinishedRun | LeftOut]:
+        """Read back the runs, those that changed on a day or later, or all."""
+        from pytest_llmeval.backends.mlflow.archive import MlflowArchive
+
+        return MlflowArchive(self._client, self._uri).runs(since)
 
     def _find_experiment(self, run: Mapping[str, Any]) -> str:
         from mlflow.exceptions import MlflowException
@@ -269,6 +284,10 @@ def _end_active(run_id: str) -> None:
         inner.append(active.info.run_id)
     for one in reversed(inner):
         mlflow.start_run(run_id=one, nested=True)
+
+
+def _changed() -> dict[str, str]:
+    return {CHANGED_TAG: utc(time.time())}
 
 
 def _child_tags(run: Mapping[str, Any], parent: str) -> dict[str, str]:

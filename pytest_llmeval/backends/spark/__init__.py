@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,10 +19,12 @@ from pytest_llmeval.datasets import read_rows
 from pytest_llmeval.hooks import headless_manager
 from pytest_llmeval.hooks import hookimpl
 from pytest_llmeval.records import DatasetRef
+from pytest_llmeval.records.traffic import TrafficRef
 from pytest_llmeval.sources import spark_kind
 
 
 if TYPE_CHECKING:
+    from pytest_llmeval.backends.spark.history import SparkPlace
     from pytest_llmeval.backends.spark.table import SparkTable
     from pytest_llmeval.config import Settings
     from pytest_llmeval.records import Rows
@@ -55,11 +58,35 @@ def pytest_llmeval_open_table(
 
 
 @hookimpl(trylast=True)
+def pytest_llmeval_traffic(
+    ref: TrafficRef, settings: Settings
+) -> Iterator[dict[str, Any]] | None:
+    """Give the calls of a table, for example an inference table of Databricks."""
+    kind = spark_kind(ref.source)
+    if kind is None:
+        return None
+    from pytest_llmeval.backends.spark.traffic import read_calls
+
+    return read_calls(ref, settings, kind)
+
+
+@hookimpl(trylast=True)
 def pytest_llmeval_spark_session(settings: Settings) -> Any:
     """Give a session of the Spark that the settings and the surroundings name."""
     from pytest_llmeval.backends.spark.session import open_session
 
     return open_session(settings)
+
+
+@hookimpl(trylast=True)
+def pytest_llmeval_history_place(place: str, settings: Settings) -> SparkPlace | None:
+    """Give ``CATALOG.SCHEMA`` and ``delta:/path``."""
+    kind = spark_kind(place)
+    if kind != "delta" and (kind != "table" or place.count(".") != 1):
+        return None
+    from pytest_llmeval.backends.spark.history import SparkPlace
+
+    return SparkPlace(place, settings)
 
 
 @hookimpl(trylast=True)

@@ -322,6 +322,7 @@ class _Evaluation:
             repeats=self._repeats,
             columns=self._dataset.columns,
             run_id=self._job.run_id,
+            redaction=self._settings.redaction,
         )
 
     def _check_scored(self, scored: DataFrame) -> None:

@@ -14,6 +14,9 @@ from pytest_llmeval.backends.spark.asking import read_example
 from pytest_llmeval.backends.spark.records import column_names
 from pytest_llmeval.backends.spark.scoring import score_column
 from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.records import canonical
+from pytest_llmeval.redaction import NO_RULES
+from pytest_llmeval.redaction import Redaction
 from pytest_llmeval.sources import spark_kind
 from pytest_llmeval.text import one_line
 from pytest_llmeval.text import redact
@@ -42,6 +45,7 @@ def output_frame(
     names: Sequence[str],
     columns: Mapping[str, Any],
     evaluation: Mapping[str, Any],
+    redaction: Redaction = NO_RULES,
 ) -> DataFrame:
     """Return scored rows with what they are of.
 
@@ -50,6 +54,7 @@ def output_frame(
         names: The metrics, in the order of their columns.
         columns: Which column of the data is which, see `Dataset.columns`.
         evaluation: See `EvalResults.summary`.
+        redaction: What is taken out of them.
     """
     head = (
         evaluation["name"],
@@ -62,8 +67,10 @@ def output_frame(
     def map_batches(batches: Batches) -> Batches:
         for batch in batches:
             if batch.num_rows:
-                found = (_line(row, head, names, columns) for row in batch.to_pylist())
-                yield _to_batch(found)
+                yield _to_batch(
+                    _line(row, head, names, _content(row, columns, redaction))
+                    for row in batch.to_pylist()
+                )
 
     return rows.mapInArrow(map_batches, OUTPUT)
 
@@ -72,23 +79,22 @@ def _line(
     row: Mapping[str, Any],
     head: Sequence[str],
     names: Sequence[str],
-    columns: Mapping[str, Any],
+    content: Mapping[str, Any],
 ) -> tuple[Any, ...]:
-    example = read_example(columns, row["id"], row["row"])
-    kind, message, _ = next(iter(json.loads(row["errors"] or "[]")), (None, None, 0))
+    error = next(iter(content["errors"]), {"kind": None, "message": None})
     scores = ((name, row[score_column(at)]) for at, name in enumerate(names))
     return (
         row["run_id"],
         *head,
         row["id"],
         row["repeat"],
-        _valid(example.input),
-        [_valid(text) for text in example.references],
-        _valid(example.context),
-        row["row"],
-        None if row["reply"] is None else _valid(json.loads(row["reply"])),
-        kind,
-        _valid(message),
+        _valid(content["input"]),
+        [_valid(text) for text in content["references"]],
+        _valid(content["context"]),
+        content["row"],
+        _valid(content["prediction"]),
+        error["kind"],
+        _valid(error["message"]),
         [(name, score) for name, score in scores if score is not None],
         row["attempts"],
         row["latency_ms"],
@@ -97,6 +103,28 @@ def _line(
         row["cost_usd"],
         datetime.datetime.fromtimestamp(row["asked_at"], datetime.UTC),
     )
+
+
+def _content(
+    row: Mapping[str, Any], columns: Mapping[str, Any], redaction: Redaction
+) -> dict[str, Any]:
+    """Return what a row says, redacted; ``row`` is the data's row as JSON."""
+    example = read_example(columns, row["id"], row["row"])
+    content = {
+        "input": example.input,
+        "references": list(example.references),
+        "context": example.context,
+        "prediction": None if row["reply"] is None else json.loads(row["reply"]),
+        "errors": [
+            {"kind": kind, "message": message}
+            for kind, message, _ in json.loads(row["errors"] or "[]")
+        ],
+    }
+    if not redaction:
+        return {**content, "row": row["row"]}
+    content["metadata"] = json.loads(row["row"])
+    content = redaction.apply(content, columns)
+    return {**content, "row": canonical(content["metadata"]).decode()}
 
 
 def _valid(text: str | None) -> str | None:

@@ -36,6 +36,8 @@ from pytest_llmeval.records import Sample
 from pytest_llmeval.records import Tally
 from pytest_llmeval.records import Usage
 from pytest_llmeval.records import canonical
+from pytest_llmeval.redaction import NO_RULES
+from pytest_llmeval.redaction import Redaction
 from pytest_llmeval.repeats import PassRate
 from pytest_llmeval.repeats import as_one
 from pytest_llmeval.results import Baseline
@@ -63,6 +65,7 @@ class SparkScores:
         repeats: Rows of each example.
         columns: Which column of the data is which, see `Dataset.columns`.
         run_id: The run that reads them: replies of others are stored ones.
+        redaction: What is taken out of what `write` writes.
         rows: Those of them that count; all by default.
         all_rows: Where those are a part of.
     """
@@ -76,11 +79,13 @@ class SparkScores:
         repeats: int,
         columns: Mapping[str, Any],
         run_id: str,
+        redaction: Redaction = NO_RULES,
         rows: DataFrame | None = None,
         all_rows: DataFrame | None = None,
     ) -> None:
         self._spark, self.place, self._names = spark, place, names
         self._repeats, self._columns, self._run_id = repeats, columns, run_id
+        self._redaction = redaction
         self._schema = scored_schema(names)
         if rows is None:
             rows = spark.read.schema(self._schema).parquet(place)
@@ -99,6 +104,7 @@ class SparkScores:
             repeats=repeats,
             columns=self._columns,
             run_id=self._run_id,
+            redaction=self._redaction,
         )
 
     def select(self, where: Mapping[str, Any]) -> SparkScores:
@@ -115,6 +121,7 @@ class SparkScores:
             repeats=self._repeats,
             columns=self._columns,
             run_id=self._run_id,
+            redaction=self._redaction,
             rows=rows,
             all_rows=self._all_rows,
         )
@@ -521,8 +528,10 @@ class SparkScores:
         return output_frame(self._rows, self._names, self._columns, evaluation)
 
     def write(self, target: str, mode: str, evaluation: Mapping[str, Any]) -> None:
-        """Write the rows of `frame` to a table or path."""
-        write_frame(self.frame(evaluation), target, mode)
+        """Write the rows of `frame` to a table or path, redacted."""
+        rows, names, columns = self._rows, self._names, self._columns
+        frame = output_frame(rows, names, columns, evaluation, self._redaction)
+        write_frame(frame, target, mode)
 
 
 def _failed_examples() -> Column:

@@ -72,7 +72,8 @@ def open_session(settings: Settings) -> Session:
             address is none, or nothing answers there.
         MissingDependency: no package brings Spark; names the extras.
     """
-    check_flavours()
+    if not _is_on_databricks():  # which brings its own, by whatever name
+        check_flavours()
     if settings.spark is not None:
         return _open(settings.spark, settings)
     active = _active_session()
@@ -114,15 +115,26 @@ def _version(distribution: str) -> str | None:
 
 
 def _active_session() -> SparkSession | None:
-    on_cluster = "DATABRICKS_RUNTIME_VERSION" in os.environ
+    on_cluster = _is_on_databricks()
     if "pyspark.sql" not in sys.modules and not on_cluster:
         return None
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    if on_cluster and is_worker and "SPARK_REMOTE" not in os.environ:
+        raise ConfigurationError(
+            "on a classic Databricks cluster the Spark session belongs to the process "
+            "that pytest was started in, and this is a worker of pytest-xdist: run "
+            "what needs Spark without -n, or on serverless compute"
+        )
     from pyspark.sql import SparkSession
 
     found = SparkSession.getActiveSession()
     if found is None and on_cluster:  # in a thread of its own
         found = SparkSession.builder.getOrCreate()
     return found
+
+
+def _is_on_databricks() -> bool:
+    return "DATABRICKS_RUNTIME_VERSION" in os.environ
 
 
 def _databricks_session() -> Any:
@@ -279,7 +291,7 @@ def _retry(spark: SparkSession, times: int) -> None:
 
 def is_on_this_machine(spark: SparkSession, settings: Settings) -> bool:
     """Return whether Spark's executors write to the disk of this machine."""
-    if "DATABRICKS_RUNTIME_VERSION" in os.environ:
+    if _is_on_databricks():
         return False
     address = settings.spark or os.environ.get("SPARK_REMOTE") or ""
     if address.startswith(("sc://", "spark://")):

@@ -88,7 +88,7 @@ def open_source(
         if hasattr(source, "sparkSession"):
             frame, origin = source, {"source": name, "kind": "frame"}
         elif kind is not None:
-            frame, origin = _open_named(spark, source, kind)
+            frame, origin = open_named(spark, source, kind)
         elif isinstance(source, Path) and source.suffix == ".parquet":
             frame = _without_index(spark.read.parquet(str(source)))
             origin = {"source": str(source), "kind": "file"}
@@ -117,9 +117,10 @@ def naming_source(name: str) -> Iterator[None]:
         ) from None
 
 
-def _open_named(
+def open_named(
     spark: SparkSession, source: str, kind: str
 ) -> tuple[DataFrame, dict[str, Any]]:
+    """Return what a name, a path or a query stands for, and where it comes from."""
     origin: dict[str, Any] = {"source": source, "kind": kind}
     if kind == "sql":
         return spark.sql(source), origin

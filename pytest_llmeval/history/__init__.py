@@ -1,0 +1,1 @@
+"""The history of all runs as tables that any BI tool reads, and their export."""
