@@ -38,13 +38,13 @@ class Browser:
         options.set_capability("goog:loggingPrefs", logs)
         self.driver = webdriver.Chrome(options=options, service=Service(driver))
 
-    def open(self, path: Path) -> None:
-        """Open a file as if nothing had been open before."""
+    def open(self, page: Path | str) -> None:
+        """Open a file or an address as if nothing had been open before."""
         self.look()
         self.driver.get("about:blank")
         for log in ("browser", "performance"):
             self.driver.get_log(log)
-        self.driver.get(path.as_uri())
+        self.driver.get(page.as_uri() if isinstance(page, Path) else page)
 
     def look(
         self,
