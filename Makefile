@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Warnings in our own tests are errors.
 TEST_OPTIONS := -n 2 --dist loadfile -W error
-BENCHMARKS := unused startup latency ahead cases faults resume metrics overhead scale spark_scale
+BENCHMARKS := unused startup latency ahead cases faults resume metrics overhead scale databricks_run spark_scale dashboard
 
 .DEFAULT_GOAL := help
 .PHONY: help evals test stress check typing docs build bench demo clean
@@ -27,9 +27,10 @@ test: $(INSTALLED) ## run the tests, with lint, contracts and types among them
 	@$(BIN)/llmeval model pull smollm2
 	$(BIN)/python -m pytest $(TEST_OPTIONS) tests/
 
-stress: $(INSTALLED) ## kill runs and deployments at random; ten minutes
+stress: $(INSTALLED) ## kill runs, deployments and jobs at random; fifteen minutes
 	$(BIN)/python -m tests.stress.kill_runs
 	$(BIN)/python -m tests.stress.deployments
+	$(BIN)/python -m tests.stress.jobs
 
 check: $(INSTALLED) ## check style and import contracts
 	$(BIN)/ruff format --check .
@@ -40,9 +41,10 @@ typing: $(INSTALLED) ## check types
 	$(BIN)/mypy
 
 docs: $(INSTALLED) ## update the generated parts of docs/ and test the pages
-	$(BIN)/python docs/generate_reference.py
+	@for page in reference history bi; do $(BIN)/python docs/generate_$$page.py || exit 1; done
 	$(BIN)/python -m docs.figures.draw
-	$(BIN)/python -m pytest tests/test_docs.py tests/test_statistics_page.py
+	$(BIN)/python -m docs.figures.draw_drift
+	$(BIN)/python -m pytest tests/test_docs.py tests/test_statistics_page.py tests/test_monitoring_page.py
 
 build: $(INSTALLED) ## build wheel and sdist into dist/
 	$(BIN)/python -m build

@@ -229,7 +229,8 @@ def assert_each_slice(
     )
     recorder = results.recorder
     if recorder is not None:
-        decisions = tuple(map(recorder.record, decisions))
+        fields = results.dataset.columns
+        decisions = tuple(recorder.record(one, fields) for one in decisions)
     failed = [decision for decision in decisions if decision.status != "pass"]
     if failed and (recorder is None or recorder.raises):
         head = f"{len(failed)} of {len(decisions)} slices by {by!r} did not pass"
@@ -245,7 +246,7 @@ def _deliver(results: EvalResults, decision: Decision) -> Decision:
     __tracebackhide__ = True
     recorder = results.recorder
     if recorder is not None:
-        decision = recorder.record(decision)
+        decision = recorder.record(decision, results.dataset.columns)
     if decision.status != "pass" and (recorder is None or recorder.raises):
         raise GateNotPassed(explain(decision), decision)
     return decision

@@ -26,6 +26,7 @@ from pytest_llmeval.database import SCHEMA_VERSION
 from pytest_llmeval.database import Database
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.errors import DataError
+from pytest_llmeval.predictions import forget_oldest
 from pytest_llmeval.text import redactor
 
 
@@ -33,6 +34,8 @@ HEADER = {"format": "llmeval predictions", "schema": SCHEMA_VERSION}
 KEY = re.compile("[0-9a-f]{32}")
 NUMBER_LIMIT = 2**63
 ROWS_PER_READ = 1_000
+ROW_BYTES = 120
+"""What a prediction takes beside its text, about."""
 Fields = Mapping[str, tuple[type, ...]]
 GENERATION: Fields = {
     "evaluation": (str,),
@@ -71,6 +74,8 @@ MERGE_PREDICTION = f"""INSERT OR REPLACE INTO predictions ({", ".join(PREDICTION
     SELECT :{", :".join(PREDICTION)} WHERE NOT EXISTS (
         SELECT 1 FROM predictions WHERE key = :key AND stored_at >= :stored_at
     )"""  # noqa: S608  # ours
+HELD_BEFORE = """SELECT count(*), coalesce(sum(length(text)), 0)
+    FROM predictions WHERE stored_at < ?"""
 UNDER_WAY = """SELECT count(*) FROM claims
     WHERE owner = ? AND key NOT IN (SELECT key FROM predictions)"""
 
@@ -132,6 +137,21 @@ def clear(path: Path, *, older_than_s: float | None = None) -> int:
                 database.run("DELETE FROM evaluations")
         database.give_back()
         return deleted
+
+
+def held_before(path: Path, before: float) -> tuple[int, int]:
+    """Return how many predictions were stored before a time, and about their bytes."""
+    with closing(_existing(path)) as database:
+        ((count, text_bytes),) = database.run(HELD_BEFORE, (before,))
+        return count, text_bytes + count * ROW_BYTES
+
+
+def make_room(path: Path, limit_bytes: int) -> None:
+    """Delete the oldest predictions until the store takes no more than this."""
+    with closing(_existing(path)) as database:
+        while database.size_bytes() > limit_bytes:
+            if not forget_oldest(database, limit_bytes):
+                return
 
 
 def export_to(file: Path, path: Path) -> int:

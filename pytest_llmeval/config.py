@@ -12,9 +12,14 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from pytest_llmeval.amounts import read_age
+from pytest_llmeval.amounts import read_size
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.options import OPTIONS
 from pytest_llmeval.options import Option
+from pytest_llmeval.redaction import Redaction
+from pytest_llmeval.redaction import read_columns
+from pytest_llmeval.redaction import read_patterns
 
 
 TRACKING_WORDS = ("auto", "off", "databricks", "databricks-uc")
@@ -68,6 +73,7 @@ class Settings:
     directory: str = ".llmeval"
     markdown: str | None = None
     html: str | None = None
+    export: str | None = None
     require: bool = False
     deploy: str | None = None
     gates: str | None = None
@@ -79,6 +85,13 @@ class Settings:
     deploy_timeout_s: float = 1200.0
     verdict_max_age_h: float = 24.0
     max_attempts: int = 3
+    databricks_volume: str | None = None
+    keep_age: str | None = None
+    keep_size: str | None = None
+    keep_runs: int | None = None
+    keep_rows_age: str | None = None
+    redact: tuple[str, ...] = ()
+    redact_columns: tuple[str, ...] = ()
     plugins: str = ""
     worker: int = 0
     """Which of the run's worker processes this is, from 0."""
@@ -112,6 +125,11 @@ class Settings:
             return self.tracking
         default = f"sqlite:///{self.rootdir / 'mlflow.db'}"
         return os.environ.get("MLFLOW_TRACKING_URI") or default
+
+    @property
+    def redaction(self) -> Redaction:
+        """What is taken out of rows that leave the run directory."""
+        return Redaction(self.redact, self.redact_columns)
 
     @property
     def manifest_path(self) -> Path:
@@ -163,6 +181,12 @@ def _parse(option: Option, name: str, given: Any) -> Any:
         return _read_number(option, name, given)
     if option.field == "prices":
         return read_prices(given)
+    if option.field in _AMOUNTS:
+        _check_amount(option, name, given)
+    if option.field == "redact":
+        return read_patterns(given)
+    if option.field == "redact_columns":
+        return read_columns(given)
     if option.field == "tracking":
         _check_tracking(name, given)
     return given
@@ -179,6 +203,16 @@ def _read_number(option: Option, name: str, given: str) -> int | float:
     if value == float("inf"):
         raise ConfigurationError(f"{name} = {given!r} must be finite")
     return check_confidence(value, name) if option.field == "confidence" else value
+
+
+_AMOUNTS = {"keep_age": read_age, "keep_rows_age": read_age, "keep_size": read_size}
+
+
+def _check_amount(option: Option, name: str, given: str) -> None:
+    try:
+        _AMOUNTS[option.field](given)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
 
 
 def _check_tracking(name: str, given: str) -> None:

@@ -146,8 +146,12 @@ class MissingDependency(LLMEvalError, ImportError):
 
 EXTRAS = {
     "databricks.sdk": "databricks",
+    "duckdb": "dashboard",
+    "psycopg": "postgres",
     "py3langid": "data",
+    "re2": "privacy",
     "sacrebleu": "metrics",
+    "uplot": "dashboard",
     "xllamacpp": "local",
 }
 
@@ -157,7 +161,8 @@ def optional(package: str) -> ModuleType | Any:
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
-        if error.name != package.partition(".")[0]:
+        # Other packages may bring `databricks`, and not its `sdk`.
+        if not f"{package}.".startswith(f"{error.name}."):
             raise
         extra = EXTRAS[package]
         raise MissingDependency(

@@ -20,6 +20,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from pytest_llmeval.config import Settings
+    from pytest_llmeval.history.places import HistoryPlace
     from pytest_llmeval.records import DatasetRef
     from pytest_llmeval.records import DeployTarget
     from pytest_llmeval.records import Metric
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_llmeval.records import StoredRun
     from pytest_llmeval.records import Table
     from pytest_llmeval.records import Tracker
+    from pytest_llmeval.records.traffic import TrafficRef
 
 
 # pytest's own project name, so that one implementation serves both managers.
@@ -56,6 +58,24 @@ def pytest_llmeval_load_dataset(
     Returns:
         For each row where it stands, for error messages (``"qa.csv, line 3"``), and its
         columns; or None when the source is for somebody else.
+    """
+
+
+@hookspec(firstresult=True)
+def pytest_llmeval_traffic(
+    ref: TrafficRef, settings: Settings
+) -> Iterable[Mapping[str, Any]] | None:
+    """Read what production was asked and has answered.
+
+    Called once by each ``llmeval monitor``; the first result wins.
+
+    Args:
+        ref: The source, the days, and how many calls of each day are wanted. Whoever
+            gives more has them sampled; calls of other days are left out.
+        settings: Of the monitor.
+
+    Returns:
+        A mapping of columns for each call, or None when it is for somebody else.
     """
 
 
@@ -165,6 +185,22 @@ def pytest_llmeval_tracker(uri: str, settings: Settings) -> Tracker | None:
     Args:
         uri: Where runs are kept, for example ``sqlite:///mlflow.db``.
         settings: The run's settings.
+    """
+
+
+@hookspec(firstresult=True)
+def pytest_llmeval_history_place(place: str, settings: Settings) -> HistoryPlace | None:
+    """Give the place of history tables that a string names.
+
+    Called once per export, in the controller or by ``llmeval export``; the first
+    result wins. Raises ConfigurationError when the place cannot be used.
+
+    Args:
+        place: As the user wrote it, for example ``main.evals``.
+        settings: The run's settings.
+
+    Returns:
+        The place, or None when it is for somebody else.
     """
 
 

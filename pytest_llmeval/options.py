@@ -302,6 +302,50 @@ OPTIONS = (
         "version to the same data before its pass counts no more (default: 3)",
     ),
     Option(
+        field="databricks_volume",
+        ini="llmeval_databricks_volume",
+        help="folder in a Unity Catalog volume for what llmeval databricks sends and "
+        "brings back, /Volumes/CATALOG/SCHEMA/VOLUME (default: none)",
+    ),
+    Option(
+        field="keep_age",
+        ini="llmeval_keep_age",
+        help="age from which llmeval gc removes runs, stored predictions and Spark's "
+        "answers: 90d (default: none)",
+    ),
+    Option(
+        field="keep_size",
+        ini="llmeval_keep_size",
+        help="size of the folder above which llmeval gc removes what is oldest: 5GB "
+        "(default: none)",
+    ),
+    Option(
+        field="keep_runs",
+        ini="llmeval_keep_runs",
+        type=int,
+        least=0,
+        help="number of the newest runs that llmeval gc keeps; without an age and a "
+        "size it removes all others (default: none)",
+    ),
+    Option(
+        field="keep_rows_age",
+        ini="llmeval_keep_rows_age",
+        help="age from which llmeval gc removes the rows of a run, while its verdict "
+        "stays: 30d (default: none)",
+    ),
+    Option(
+        field="redact",
+        ini="llmeval_redact",
+        help="regular expressions of RE2, one a line; what they match in a row is "
+        "replaced wherever rows leave the folder of their run (default: none)",
+    ),
+    Option(
+        field="redact_columns",
+        ini="llmeval_redact_columns",
+        help="columns of the data, or input, references, context and prediction, one a "
+        "line, that never leave the folder of their run (default: none)",
+    ),
+    Option(
         field="plugins",
         ini="llmeval_plugins",
         help="modules, separated by spaces, whose pytest_llmeval_* hooks hold in "
@@ -322,5 +366,11 @@ OPTIONS = (
         metavar="FILE",
         help="write the run to this file as one HTML page; a relative path starts from "
         "the rootdir (default: none)",
+    ),
+    Option(
+        field="export",
+        ini="llmeval_export",
+        help="place of history tables that each run is added to at its end, as in "
+        "llmeval export --to; a relative path starts from the rootdir (default: none)",
     ),
 )

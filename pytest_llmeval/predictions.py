@@ -89,7 +89,7 @@ class Predictions:
         self._unanswered: list[tuple[bytes, str]] = []
         self._synced = time.monotonic()
         if limit_bytes is not None and self._database.size_bytes() > limit_bytes:
-            _forget_oldest(self._database, int(limit_bytes * KEPT_SHARE))
+            forget_oldest(self._database, int(limit_bytes * KEPT_SHARE))
 
     def __enter__(self) -> Predictions:
         return self
@@ -314,14 +314,19 @@ class Predictions:
             )
 
 
-def _forget_oldest(database: Database, limit_bytes: int) -> None:
-    """Delete the oldest predictions until the file fits, or the time is up."""
+def forget_oldest(database: Database, limit_bytes: int) -> bool:
+    """Delete the oldest predictions until the file fits, or the time is up.
+
+    Returns:
+        Whether there were any left to delete.
+    """
     deadline, deleted = time.monotonic() + FORGETTING_S, 1
     while (
         deleted and database.size_bytes() > limit_bytes and time.monotonic() < deadline
     ):
         deleted = database.run_many(FORGET, [()])
         database.give_back()
+    return deleted > 0
 
 
 def key_maker(

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import getpass
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.text import redact
 
 
+SOURCE = ".llmeval-source.json"
+"""Goes with a suite to a machine that has no checkout of it: `describe_source`."""
 COMMIT_VARIABLES = ("GITHUB_SHA", "GIT_COMMIT", "CI_COMMIT_SHA")
 REF_VARIABLES = (
     "GITHUB_REF_NAME",
@@ -37,6 +42,24 @@ PULL_REQUEST_VARIABLES = (
 )
 URL_VARIABLES = ("BUILD_URL", "CI_JOB_URL")
 ACTOR_VARIABLES = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_USER_ID")
+TRUST_VARIABLES = (
+    "GITHUB_ACTIONS",
+    "GITHUB_EVENT_NAME",
+    "GITHUB_REF",
+    "GITHUB_REF_PROTECTED",
+    *REF_VARIABLES,
+    *CI_VARIABLES,
+    *PULL_REQUEST_VARIABLES,
+)
+"""What of the environment says whether a deployment may come from here."""
+RUN_VARIABLES = (
+    "GITHUB_REPOSITORY",
+    "GITHUB_RUN_ID",
+    "GITHUB_SERVER_URL",
+    *URL_VARIABLES,
+    *ACTOR_VARIABLES,
+)
+"""What of the environment names this one run of a CI job."""
 DISTRIBUTIONS = (
     "pytest-llmeval-gate",
     "pytest",
@@ -73,17 +96,81 @@ def read_provenance(rootdir: Path) -> Provenance:
     environment = os.environ
     commit = _git(rootdir, "rev-parse", "HEAD")
     branch = _git(rootdir, "rev-parse", "--abbrev-ref", "HEAD")
-    checkouts = ((folder / ".git") for folder in (rootdir, *rootdir.parents))
-    if commit is None and not any(checkout.exists() for checkout in checkouts):
-        commit = _first(environment, COMMIT_VARIABLES)
     changes = _git(rootdir, "status", "--porcelain", "--untracked-files=no")
+    dirty = bool(changes) or (changes is None and commit is not None)
+    if commit is None and not in_checkout(rootdir):
+        commit = _first(environment, COMMIT_VARIABLES)
+        dirty = commit is not None
+        with suppress(ConfigurationError):
+            source = read_source(rootdir)
+            if source is not None:
+                commit, branch, dirty = source.commit, source.branch, source.dirty
     return Provenance(
         commit=commit,
         branch=_first(environment, REF_VARIABLES) or branch,
-        dirty=bool(changes) or (changes is None and commit is not None),
+        dirty=dirty,
         ci_url=_ci_url(environment),
         versions=_versions(),
     )
+
+
+def in_checkout(rootdir: Path) -> bool:
+    """Return whether git has a checkout here, though it may not read it."""
+    folders = (rootdir, *rootdir.parents)
+    return any((folder / ".git").exists() for folder in folders)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a suite comes from that was sent to another machine."""
+
+    commit: str | None
+    branch: str | None
+    dirty: bool
+    place: Mapping[str, str]
+    """The environment variables that say where that was."""
+
+
+def describe_source(rootdir: Path, *, lasting: bool = False) -> dict[str, Any]:
+    """Return what a machine without this checkout has to know of it, as JSON.
+
+    Args:
+        rootdir: Of the project.
+        lasting: For more than this one run of a CI job, which it does not name then.
+    """
+    known = read_provenance(rootdir)
+    names = TRUST_VARIABLES if lasting else (*TRUST_VARIABLES, *RUN_VARIABLES)
+    place = {name: os.environ[name] for name in names if name in os.environ}
+    return {
+        "commit": known.commit,
+        "branch": known.branch,
+        "dirty": known.dirty,
+        "place": {name: redact(value) for name, value in sorted(place.items())},
+    }
+
+
+def read_source(rootdir: Path) -> Source | None:
+    """Return what was sent with a suite, or None where nothing was sent.
+
+    Raises:
+        ConfigurationError: the file is there and cannot be used.
+    """
+    path = rootdir / SOURCE
+    if not path.exists():
+        return None
+    try:
+        given = json.loads(path.read_bytes())
+        return Source(
+            commit=given["commit"],
+            branch=given["branch"],
+            dirty=given["dirty"] is not False,
+            place={name: str(given["place"][name]) for name in given["place"]},
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f"{path} is not what llmeval wrote beside a suite: {type(error).__name__}: "
+            f"{error}; write it again with: llmeval databricks pack"
+        ) from None
 
 
 def who() -> dict[str, str | None]:

@@ -381,6 +381,7 @@ class EvalResults:
                 "rows": len(self.dataset.ids),
                 **self.dataset.origin,
             },
+            "columns": dict(self.dataset.columns),
             "table": self._table_entry(),
             "early_stop": self._early_stop(),
             "confidence": next(

@@ -141,6 +141,14 @@ class Service:
                 self._life.acquire(timeout=STOP_S)
                 self._life.release()
 
+    def lives(self) -> bool:
+        """Return whether it lives, or is about to."""
+        try:
+            with FileLock(self._starting, timeout=0):
+                return self._lives()
+        except Timeout:
+            return True
+
     def _lives(self) -> bool:
         # Only under the lock for starting: two that look see each other.
         try:
@@ -188,6 +196,11 @@ class Service:
     def _said(self) -> str:
         said = self._log.read_bytes()[-LOG_BYTES:].decode("utf-8", "replace")
         return one_line(said, 500) or "it said nothing"
+
+
+def lives_in(folder: Path) -> bool:
+    """Return whether a service of a run lives."""
+    return any(Service(folder, file.stem).lives() for file in folder.glob("*.life"))
 
 
 def stop_all(folder: Path) -> None:

@@ -10,15 +10,19 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from typing import BinaryIO
 from typing import NamedTuple
 
 from filelock import FileLock
 
+from pytest_llmeval.claims import Owner
 from pytest_llmeval.errors import BaselineError
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.records import StoredRun
+from pytest_llmeval.redaction import Redaction
 from pytest_llmeval.text import redact_within
 from pytest_llmeval.text import redactor
 
@@ -69,6 +73,12 @@ class RunDirectory:
         self.tracked = self.path / "tracked"
         """Is there when a test, of whatever process, has opened a tracked run."""
         self.services = self.path / "services"
+        self.redaction = self.path / "redaction.json"
+        self.running = self.path / "running"
+        """Has a locked file for as long as the run goes on."""
+        self.rows_removed = self.path / "rows-removed"
+        """Is there when ``llmeval gc`` has removed the rows, or was about to."""
+        self._owner: Owner | None = None
 
     def create(self, verdict: Mapping[str, Any]) -> None:
         """Make the directory with its first, incomplete verdict; move ``last``.
@@ -98,6 +108,42 @@ class RunDirectory:
             if not ignore.exists():
                 ignore.write_text("*\n", encoding="ascii")
 
+    def hold(self) -> None:
+        """Tell other processes that the run goes on, until `release` or our end."""
+        self._owner = Owner(self.running)
+        self._owner.begin()
+
+    def release(self) -> None:
+        """Tell them that it is over."""
+        if self._owner is not None:
+            self._owner.end()
+            shutil.rmtree(self.running, ignore_errors=True)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether its rows were not removed."""
+        return self.results.exists() or not self.rows_removed.exists()
+
+    def adopt(self, folder: Path) -> None:
+        """Take over what a run has left on another machine; move ``last``.
+
+        What is here of the same run already stays, with what has become of it.
+
+        Raises:
+            ConfigurationError: the folder cannot be written, or holds another run.
+        """
+        with self._naming_folder():
+            self.prepare()
+            if not self.verdict.exists():
+                self.remove()
+                shutil.move(folder, self.path)
+            elif self.verdict.read_bytes() != (folder / "verdict.json").read_bytes():
+                raise ConfigurationError(
+                    f"{self.path} is another run of that name; move it away, or choose "
+                    "another folder with -o llmeval_dir=DIR"
+                )
+            replace_file(self._home / "last", f"{self.run_id}\n")
+
     @contextmanager
     def _naming_folder(self) -> Iterator[None]:
         try:
@@ -118,6 +164,29 @@ class RunDirectory:
             redact_within(document, redactor()), indent=2, allow_nan=False
         )
         replace_file(path, text + "\n")
+
+    def keep_redaction(self, rules: Redaction) -> None:
+        """Write down what has to be taken out of the rows before they leave."""
+        if rules:
+            replace_file(self.redaction, json.dumps(asdict(rules), indent=2) + "\n")
+
+    def read_redaction(self) -> Redaction:
+        """Return the rules that the run was evaluated with.
+
+        Raises:
+            ConfigurationError: the file cannot be read, so that no row may leave.
+        """
+        try:
+            found = json.loads(self.redaction.read_bytes())
+            return Redaction(tuple(found["patterns"]), tuple(found["columns"]))
+        except FileNotFoundError:
+            return Redaction()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigurationError(
+                f"cannot read {self.redaction}: {type(error).__name__}: {error}; no "
+                "row leaves the folder without the rules that stand there: restore the "
+                "file, or evaluate again"
+            ) from None
 
     def append_rows(self, evaluation: int, lines: Iterable[bytes]) -> AppendedRows:
         """Append rows to ``results.jsonl``, or to the worker's file.
@@ -182,14 +251,15 @@ def lines_within(path: Path, span: Span) -> Iterator[bytes]:
 
 
 def find_run(home: Path, run_id: str) -> StoredRun | None:
-    """Return a run by its id, or None when it is not there.
+    """Return a run by its id, or None when it is not there, with its rows.
 
     Raises:
         BaselineError: its files cannot be read.
     """
     runs, path = home / "runs", home / "runs" / run_id
     is_inside = path.resolve().parent == runs.resolve()
-    return stored_run(path) if is_inside and path.is_dir() else None
+    is_there = is_inside and path.is_dir() and RunDirectory(home, run_id).has_rows
+    return stored_run(path) if is_there else None
 
 
 def stored_run(path: Path) -> StoredRun:
@@ -212,18 +282,28 @@ def stored_run(path: Path) -> StoredRun:
             "BASELINE_UNUSABLE",
             f"{path} holds no usable verdict.json: {type(error).__name__}: {error}",
         ) from None
+
+    def open_rows(evaluation: int) -> BinaryIO:
+        directory = RunDirectory.at(path)
+        if not directory.has_rows:
+            raise BaselineError(
+                "BASELINE_UNUSABLE",
+                "llmeval gc has removed its rows; evaluate it again",
+            )
+        return directory.results.open("rb")
+
     return StoredRun(
         verdict=verdict,
-        open_rows=lambda evaluation: (path / "results.jsonl").open("rb"),
+        open_rows=open_rows,
         origin=f"the run {run_id} in {path}",
     )
 
 
-def replace_file(path: Path, text: str) -> None:
+def replace_file(path: Path, content: str | bytes) -> None:
     """Replace a file in one step."""
     scratch = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        scratch.write_text(text, encoding="utf-8")
+        scratch.write_bytes(content if isinstance(content, bytes) else content.encode())
         scratch.replace(path)
     except OSError:
         scratch.unlink(missing_ok=True)

@@ -14,7 +14,9 @@ from itertools import islice
 from typing import Any
 
 
-SECRET_NAMES = re.compile(r"TOKEN|KEY|SECRET|PASSWORD", re.IGNORECASE)
+SECRET_NAMES = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|ALARM_URL", re.IGNORECASE)
+REDACT_VARIABLE = "LLMEVAL_REDACT"
+"""Names further variables that hold secrets, with commas between."""
 SECRET_MIN_LENGTH = 8
 URL_USER = re.compile(r"(?<=://)[^/\s]+@")
 SPARK_TOKEN = re.compile(r"(;token=)[^;\s'\"]+", re.IGNORECASE)
@@ -71,12 +73,10 @@ def redact(text: str) -> str:
 def redactor() -> Callable[[str], str]:
     """Return `redact` with the secrets of this moment: for many texts, far faster."""
     # The names first: to read a value takes longer than to see that it is no secret.
-    values = [
-        os.environ.get(name, "") for name in filter(SECRET_NAMES.search, os.environ)
-    ]
+    values = [os.environ.get(name, "") for name in _secret_names()]
     secrets = {value for value in values if len(value) >= SECRET_MIN_LENGTH}
-    # Refusals are quoted as they come, often as JSON.
-    secrets |= {json.dumps(secret)[1:-1] for secret in secrets}
+    # Refusals are quoted as they come, often as JSON; junit is XML.
+    secrets |= {form for secret in secrets for form in _quoted(secret)}
     longest_first = sorted(secrets, key=len, reverse=True)
 
     def redact_all(text: str) -> str:
@@ -90,11 +90,24 @@ def redactor() -> Callable[[str], str]:
     return redact_all
 
 
+def _quoted(secret: str) -> set[str]:
+    """Return how JSON and Python write a text, and how XML writes that and the text."""
+    forms = {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]}
+    forms |= {form.replace("&", "&amp;").replace("<", "&lt;") for form in forms}
+    forms |= {form.replace(">", "&gt;") for form in forms}
+    return forms | {form.replace('"', "&quot;") for form in forms}
+
+
+def _secret_names() -> set[str]:
+    named = os.environ.get(REDACT_VARIABLE, "").split(",")
+    return {*filter(SECRET_NAMES.search, os.environ), *named} & set(os.environ)
+
+
 def secrets_in(content: bytes) -> list[str]:
     """Return the environment variables whose secret values stand in some bytes."""
     return [
         name
-        for name in sorted(filter(SECRET_NAMES.search, os.environ))
+        for name in sorted(_secret_names())
         if len(os.environ[name]) >= SECRET_MIN_LENGTH
         and os.environ[name].encode("utf-8", "surrogateescape") in content
     ]

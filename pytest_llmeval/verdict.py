@@ -16,6 +16,7 @@ from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.evidence import Evidence
 from pytest_llmeval.records import Decision
 from pytest_llmeval.records import canonical
+from pytest_llmeval.records import plain
 
 
 SCHEMA = 1
@@ -316,10 +317,15 @@ def _gate_objections(evidence: Evidence) -> Iterator[tuple[str, str]]:
     for test, reason, message in evidence.evaluation_errors:
         if evidence.outcomes.get(test or "") != "xfailed":
             yield reason, f"{test}: {message}"
-    models = {d.model.identity(): str(d.model) for d in evidence.decisions if d.model}
+    models = _gated_models(evidence)
     if len(models) > 1:
-        names = ", ".join(sorted(models.values()))
+        names = ", ".join(models)
         yield "MIXED_MODELS", f"the gates were decided on several models: {names}"
+
+
+def _gated_models(evidence: Evidence) -> list[str]:
+    models = {d.model.identity(): str(d.model) for d in evidence.decisions if d.model}
+    return sorted(models.values())
 
 
 def verdict_document(
@@ -358,6 +364,7 @@ def verdict_document(
             "pinned": model.pinned,
             "requested": model.requested,
             "requests": sorted({m.requested for m in models if m.requested}),
+            "gated": _gated_models(evidence),
             "aliases": dict(model.aliases),
         },
         "gates": list(gates),
@@ -410,6 +417,7 @@ def _evaluation_entry(number: int, evaluation: Mapping[str, Any]) -> dict[str, A
         "repeats": params.get("repeats", 1),
         "predictions_digest": evaluation["predictions_digest"],
         "rows_digest": evaluation["rows_digest"],
+        "redacted_digest": evaluation.get("redacted_digest"),
         "rows_span": list(evaluation["rows_span"]),
         "early_stopped": evaluation["early_stop"] is not None,
         "started_at": evaluation["started_at"],
@@ -418,5 +426,6 @@ def _evaluation_entry(number: int, evaluation: Mapping[str, Any]) -> dict[str, A
         "metrics": evaluation["metrics"],
         "definitions": evaluation["definitions"],
         "usage": evaluation["usage"],
+        "columns": plain(evaluation.get("columns")),
         "table": evaluation.get("table"),
     }

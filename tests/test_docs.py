@@ -7,6 +7,7 @@ import json
 import os
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import pytest_llmeval
+from pytest_llmeval import cli
 from pytest_llmeval import hooks
 from pytest_llmeval import pytest_plugin
 from pytest_llmeval.metrics import built_in_metrics
@@ -26,7 +28,10 @@ from tests.behaviour.conftest import as_on_a_laptop
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
-PAGES = {page.name: page.read_text(encoding="utf-8") for page in DOCS.glob("*.md")}
+PAGES = {
+    page.relative_to(DOCS).as_posix(): page.read_text(encoding="utf-8")
+    for page in DOCS.rglob("*.md")
+}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 REASON_MODULES = (
     "baselines",
@@ -90,6 +95,13 @@ def test_notebook_example_decides(examples):
     assert done.stdout.splitlines()[-1] == "pass 0.902 29"
 
 
+def test_drift_example_sees_the_drop(examples):
+    done = run(examples, "drift_example.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("alarm the mean is below 0.88")
+    assert "since 2026-11-14" in done.stdout
+
+
 def test_deployment_examples_veto_deploy_and_announce(tmp_path, monkeypatch):
     as_on_a_laptop(monkeypatch)
     suite = Suite(tmp_path)
@@ -149,8 +161,9 @@ def test_every_argument_of_assert_metric_is_documented():
 def reasons():
     package = ROOT / "pytest_llmeval"
     files = [package.glob(f"{name}.py") for name in REASON_MODULES]
-    packages = ("backends/databricks", "backends/mlflow", "deploy", "gate", "session")
+    packages = ("backends/mlflow", "deploy", "gate", "session")
     files += [package.glob(f"{name}/[a-z]*.py") for name in packages]
+    files += [package.glob("backends/databricks/serving.py")]
     for path in itertools.chain(*files):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -170,10 +183,35 @@ def test_reason_is_documented(reason):
     assert re.search(rf"\b{reason}\b", PAGES["gates.md"] + PAGES["deployment.md"])
 
 
+COMMANDS = re.compile(r"^\$ (llmeval [^#\n]+)", re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", [*PAGES, "README.md"])
+def test_commands_on_a_page_are_understood(page):
+    for command in COMMANDS.findall(PAGES.get(page, README)):
+        _, *arguments = shlex.split(command)
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        options, rest = cli._parser().parse_known_args(arguments[:end])
+        assert options.run
+        assert not rest or options.command in cli.FOR_PYTEST, command
+
+
 def test_reference_table_is_current():
     generator = runpy.run_path(str(DOCS / "generate_reference.py"))
     page = PAGES["reference.md"]
     assert generator["page_with"](page, generator["table"]()) == page
+
+
+def test_history_tables_are_current():
+    generator = runpy.run_path(str(DOCS / "generate_history.py"))
+    page = PAGES["history.md"]
+    assert generator["page_with"](page, generator["tables"]()) == page
+
+
+def test_fields_of_bi_tools_are_current():
+    generator = runpy.run_path(str(DOCS / "generate_bi.py"))
+    page = PAGES["guides/bi.md"]
+    assert generator["page_with"](page, generator["fields"]()) == page
 
 
 def anchors(text):
@@ -222,7 +260,7 @@ def test_the_doctors_output_is_of_the_shape_that_the_page_shows(tmp_path):
     assert max(map(len, shown.splitlines())) <= 120
 
 
-QUOTE = re.compile(r"```python\n# (docs/examples/\S+)\n(.*?)```", re.DOTALL)
+QUOTE = re.compile(r"```\w+\n# (docs/examples/\S+)\n(.*?)```", re.DOTALL)
 
 
 def quotes():
@@ -238,3 +276,12 @@ def test_quoted_code_is_in_its_file():
         path = ROOT / file
         assert path.is_file(), f"{page} quotes {file}"
         assert code in path.read_text(encoding="utf-8"), f"{page} quotes {file}"
+
+
+def test_every_file_for_a_scheduler_is_quoted_whole():
+    quoted = {file: code for page, file, code in quotes() if "scheduled" in page}
+    files = {
+        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+        for path in (EXAMPLES / "schedule").iterdir()
+    }
+    assert quoted == files

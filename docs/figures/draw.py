@@ -122,10 +122,13 @@ def shown(share):
     return f"{share:.3f}".removeprefix("0")
 
 
-def page_with(page, contents):
+def page_with(page, contents, script="draw.py"):
     """Return the page with what stands between the marks of each table replaced."""
     for name, content in contents.items():
-        begin, end = f"<!-- {name}: by docs/figures/draw.py -->", f"<!-- end {name} -->"
+        begin, end = (
+            f"<!-- {name}: by docs/figures/{script} -->",
+            f"<!-- end {name} -->",
+        )
         before, _, rest = page.partition(begin)
         _, _, after = rest.partition(end)
         page = f"{before}{begin}\n\n{content}\n\n{end}{after}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +10,9 @@ from pathlib import Path
 from pytest_llmeval.cli.console import Commands
 from pytest_llmeval.cli.console import add_directory
 from pytest_llmeval.cli.console import add_group
+from pytest_llmeval.cli.console import age_given
+from pytest_llmeval.cli.console import agrees
 from pytest_llmeval.cli.console import say
-from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.text import age
 
 
@@ -39,7 +38,7 @@ def add(commands: Commands) -> None:
     )
     clear.add_argument(
         "--older-than",
-        type=_duration_s,
+        type=age_given,
         metavar="AGE",
         help="only those older than this: 30d, 12h or 90min",
     )
@@ -84,13 +83,6 @@ def _add_transfer(commands: Commands) -> None:
         command.set_defaults(run=run)
 
 
-def _duration_s(text: str) -> float:
-    match = re.fullmatch(r"(\d+)(d|h|min)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an age: 30d, 12h or 90min")
-    return int(match[1]) * {"d": 86_400, "h": 3_600, "min": 60}[match[2]]
-
-
 def _info(options: argparse.Namespace, rest: Sequence[str]) -> int:
     from pytest_llmeval.cache import describe
 
@@ -117,7 +109,7 @@ def _clear(options: argparse.Namespace, rest: Sequence[str]) -> int:
     path, age_s = _store_path(options), options.older_than
     before = describe(path).predictions
     which = "" if age_s is None else f" older than {age(age_s)}"
-    if not (options.yes or _agrees(f"delete predictions{which} of {path}?")):
+    if not (options.yes or agrees(f"delete predictions{which} of {path}?")):
         say("nothing was deleted")
         return 1
     deleted = clear(path, older_than_s=age_s)
@@ -125,12 +117,6 @@ def _clear(options: argparse.Namespace, rest: Sequence[str]) -> int:
     say(f"deleted {deleted:,} of {_count(before, 'prediction')}")
     say(f"{path} takes {size_mb:.1f} MB")
     return 0
-
-
-def _agrees(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise ConfigurationError(f"{question} Nobody is here to ask: say --yes")
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _export(options: argparse.Namespace, rest: Sequence[str]) -> int:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TextIO
 from typing import TypeAlias
 
+from pytest_llmeval.amounts import read_age
+from pytest_llmeval.amounts import read_size
 from pytest_llmeval.errors import ConfigurationError
 
 
@@ -46,6 +48,36 @@ def write_file(file: Path, text: str) -> None:
         raise ConfigurationError(f"cannot write {file}: {error.strerror}") from None
 
 
+def agrees(question: str) -> bool:
+    """Ask the user.
+
+    Raises:
+        ConfigurationError: nobody is there.
+    """
+    if not sys.stdin.isatty():
+        raise ConfigurationError(f"{question} Nobody is here to ask: say --yes")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def age_given(text: str) -> float:
+    """Return the seconds of an age on the command line."""
+    try:
+        return read_age(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def size_given(text: str) -> int:
+    """Return the bytes of a size on the command line."""
+    try:
+        return read_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def say(line: str, stream: TextIO | None = None) -> None:
-    """Print a line to the stream, or to standard output as it is at the call."""
-    print(line, file=stream or sys.stdout)
+    """Print a line to the stream, or to standard output as it is at the call.
+
+    It is seen at once, in the log of a CI job too.
+    """
+    print(line, file=stream or sys.stdout, flush=True)

@@ -15,7 +15,7 @@ PACKAGE = "pytest-llmeval-gate"
 CLASH = "pytest-llmeval"
 EXTRAS = (
     *("local", "xdist", "metrics", "data", "spark", "sail"),
-    *("databricks", "databricks-connect"),
+    *("databricks", "databricks-connect", "postgres"),
 )
 
 

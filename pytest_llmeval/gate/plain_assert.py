@@ -12,6 +12,8 @@ from pytest_llmeval.gate.select import Kept
 from pytest_llmeval.records import MetricValue
 from pytest_llmeval.records import WorstRow
 from pytest_llmeval.records import is_finite
+from pytest_llmeval.redaction import NO_RULES
+from pytest_llmeval.redaction import Redaction
 from pytest_llmeval.repeats import by_example
 from pytest_llmeval.results import EvalResults
 from pytest_llmeval.results import interval
@@ -23,7 +25,11 @@ MIRRORED = {">=": "<=", ">": "<", "<=": ">=", "<": ">", "==": "==", "!=": "!="}
 
 
 def explain_assert(
-    op: str, left: object, right: object, evaluated: Iterable[EvalResults]
+    op: str,
+    left: object,
+    right: object,
+    evaluated: Iterable[EvalResults],
+    redaction: Redaction = NO_RULES,
 ) -> list[str] | None:
     """Return lines on a metric value that an assert compares with a number.
 
@@ -33,6 +39,7 @@ def explain_assert(
         right: What stands behind it.
         evaluated: The evaluations that the value may be of; its worst rows are shown
             when it is of one of them.
+        redaction: What is taken out of those rows.
 
     Returns:
         The lines; None for any other comparison.
@@ -53,18 +60,22 @@ def explain_assert(
     ]
     if op in ("==", "!="):
         lines.append("a metric value equals no number; float() gives the one it has")
-    return lines + worst_lines(_rows_behind(left, op, evaluated))
+    return lines + worst_lines(_rows_behind(left, op, evaluated, redaction))
 
 
 def _rows_behind(
-    value: MetricValue, op: str, evaluated: Iterable[EvalResults]
+    value: MetricValue,
+    op: str,
+    evaluated: Iterable[EvalResults],
+    redaction: Redaction,
 ) -> tuple[WorstRow, ...]:
     """Return the rows to look at; none when the value is of no evaluation given."""
     for results in evaluated:
         asks = results.source is not None and not results.source.begun
         # Reading a value of results that nobody read before would ask the model.
         if not asks and results.values.get(value.name) is value:
-            return _worst_in(results, value.name, op)
+            worst = _worst_in(results, value.name, op)
+            return redaction.worst(worst, results.dataset.columns)
     return ()
 
 

@@ -69,8 +69,13 @@ class Recorder(Protocol):
     def raises(self) -> bool:
         """Whether a gate that does not pass raises."""
 
-    def record(self, decision: Decision) -> Decision:
-        """Keep the decision and return it with the test it belongs to."""
+    def record(self, decision: Decision, fields: Mapping[str, Any]) -> Decision:
+        """Keep the decision and return it as it may be shown, with its test.
+
+        Args:
+            decision: How a gate came out.
+            fields: Which column of the data is which, see `Dataset.columns`.
+        """
 
 
 class RowSource(Protocol):

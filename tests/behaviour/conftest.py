@@ -22,6 +22,10 @@ from . import case_suites
 
 
 if TYPE_CHECKING:
+    from databricks.sdk import WorkspaceClient
+
+    from tests.databricks.workspace import Workspace
+
     from .registry import Registered
 
 INI = """\
@@ -341,6 +345,26 @@ def model_server() -> Iterator[ModelServer]:
     server = ModelServer()
     yield server
     server.close()
+
+
+@pytest.fixture
+def workspace(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """A Databricks workspace that executes jobs; it is the configured one."""
+    from tests.databricks.workspace import Workspace
+
+    server = Workspace()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def client(workspace: Workspace) -> WorkspaceClient:
+    """The real SDK's client of that workspace."""
+    from databricks.sdk import WorkspaceClient
+
+    return WorkspaceClient()
 
 
 @pytest.fixture

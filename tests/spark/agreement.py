@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict
+from dataclasses import replace
 
 import pytest
 
@@ -219,6 +220,29 @@ def test_rows_that_were_written_are_read_back(there, tmp_path, name):
     target = str(tmp_path / "rows")
     there[name].write(target)
     check_written(there[name], there.session.read.parquet(target))
+
+
+def test_rows_are_written_redacted_and_given_as_they_are(there, tmp_path):
+    rules = {"redact": (r"\S+@\S+",), "redact_columns": ("answer",)}
+    data = [
+        {"id": f"r{n}", "input": f"ask me@b.cd {n}", "answer": "x", "to": "to@b.cd"}
+        for n in range(20)
+    ]
+    settings = replace(there.settings, **rules)
+    found = there.evaluate(suites.echo, data, ["exact_match"], settings=settings)
+    found.write(str(tmp_path / "rows"))
+    rows = written(there.session.read.parquet(str(tmp_path / "rows")))
+    one = rows["r7", 0]
+    assert (one["input"], one["prediction"]) == ("ask [redacted] 7",) * 2
+    assert one["references"] == ["[redacted]"]
+    assert json.loads(one["metadata"]) == {
+        "id": "r7",
+        "input": "ask [redacted] 7",
+        "answer": "[redacted]",
+        "to": "[redacted]",
+    }
+    as_they_are = written(found.to_spark())
+    assert as_they_are["r7", 0]["input"] == "ask me@b.cd 7"
 
 
 SUITE = """

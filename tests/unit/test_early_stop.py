@@ -44,7 +44,7 @@ class Notes:
     def __init__(self):
         self.decisions = []
 
-    def record(self, decision):
+    def record(self, decision, fields):
         self.decisions.append(decision)
         return decision
 

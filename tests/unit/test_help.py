@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 import textwrap
 
 import pytest
@@ -27,7 +28,7 @@ COMMANDS = list(commands(cli._parser()))
 def test_all_commands_are_looked_at():
     names = {command.prog for command in COMMANDS}
     assert {"llmeval doctor", "llmeval cache", "llmeval cache info"} <= names
-    assert len(COMMANDS) == 26
+    assert len(COMMANDS) == 44
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c.prog)
@@ -44,7 +45,7 @@ def test_a_command_is_described_with_an_example_of_itself(command, monkeypatch):
 def test_an_example_is_a_command_that_is_understood(command):
     if command.epilog.startswith("example: "):
         _, _, example = command.epilog.partition("llmeval ")
-        options, _ = cli._parser().parse_known_args(example.split())
+        options, _ = cli._parser().parse_known_args(shlex.split(example))
         assert callable(options.run)
 
 

@@ -4,6 +4,7 @@ import sys
 
 PROBE = """\
 import sys
+from pytest_llmeval import drift
 from pytest_llmeval import stats
 loaded = [{"numpy", "scipy", "pandas", "pytest"} & set(sys.modules)]
 stats.lower_bound([0.5, 1], 0.95, 0, 1)

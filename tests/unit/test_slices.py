@@ -71,7 +71,7 @@ def test_every_slice_is_recorded(topics):
         def __init__(self):
             self.kept = []
 
-        def record(self, decision):
+        def record(self, decision, fields):
             self.kept.append(decision)
             return decision
 

@@ -1,7 +1,10 @@
 import hashlib
+import json
 import re
 import sys
 import unicodedata
+from xml.sax.saxutils import escape
+from xml.sax.saxutils import quoteattr
 
 import pytest
 from hypothesis import given
@@ -251,3 +254,11 @@ def test_age_is_said_in_one_unit(seconds, shown):
 )
 def test_one_of_a_thing_is_said_in_the_singular(number, shown):
     assert counted(number, "row") == shown
+
+
+def test_secret_is_redacted_as_json_python_and_xml_write_it(monkeypatch):
+    secret = "kept<&>\"01'\\é"
+    monkeypatch.setenv("MY_TOKEN", secret)
+    quoted = [json.dumps(secret), repr(secret), secret]
+    for text in [*quoted, *map(escape, quoted), *map(quoteattr, quoted)]:
+        assert "kept" not in redact(text)

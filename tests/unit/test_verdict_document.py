@@ -81,6 +81,7 @@ def test_the_verdict_binds_model_gates_data_manifest_and_commit():
         "repeats": 1,
         "predictions_digest": "sha256:p",
         "rows_digest": "sha256:rows",
+        "redacted_digest": None,
         "rows_span": [0, 9],
         "early_stopped": False,
         "confidence": 0.95,
@@ -89,6 +90,7 @@ def test_the_verdict_binds_model_gates_data_manifest_and_commit():
         "metrics": {"rouge1": {"value": 0.5}},
         "definitions": {"rouge1": {"source": "Lin 2004"}},
         "usage": {"requests": 200},
+        "columns": None,
         "table": None,
     }
     assert verdict["stored_replies"] == {"rows": 5, "oldest": 40.0}
