@@ -23,7 +23,7 @@ def sent(suite, workspace, monkeypatch):
     ("arguments", "message"),
     [
         (("--volume", "/Volumes/main"), "'/Volumes/main' is not a folder in a Volume"),
-        (("--volume", "/tmp/x"), "is not a folder in a Volume"),
+        (("--volume", "/elsewhere"), "is not a folder in a Volume"),
         (("--volume", f"{VOLUME}/../x"), "is not a folder in a Volume"),
         (("--files", "/Users/me"), "'/Users/me' is no folder that a job can read"),
         (("--secret", "A=b"), "--secret 'A' is not of the form NAME=SCOPE/KEY"),
@@ -37,7 +37,10 @@ def sent(suite, workspace, monkeypatch):
         (("/",), "pytest takes / for the project's root, which has no ini file"),
         (("evals/nowhere.py",), "'evals/nowhere.py' is not in "),
         (("evals/new.py",), "git tracks nothing at 'evals/new.py', and the job gets"),
-        (("--", "--junitxml=/tmp/x.xml"), "--junitxml '/tmp/x.xml' is on a machine"),
+        (
+            ("--", "--junitxml=/elsewhere/x.xml"),
+            "--junitxml '/elsewhere/x.xml' is on a machine",
+        ),
         (("--", "--junitxml", "../x.xml"), "--junitxml '../x.xml' is on a machine"),
         (("--", "--llmeval-html", "/x.html"), "--llmeval-html '/x.html' is on a"),
         (
