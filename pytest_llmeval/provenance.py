@@ -196,19 +196,24 @@ def is_ci(environment: Mapping[str, str]) -> bool:
     return any(_is_on(environment.get(name)) for name in CI_VARIABLES)
 
 
-def _git(rootdir: Path, *arguments: str) -> str | None:
+def ask_git(folder: Path, *arguments: str) -> bytes | None:
+    """Return what git says in a folder, None where it fails or is not there."""
     try:
         result = subprocess.run(  # noqa: S603  # fixed arguments
             ["git", *arguments],  # noqa: S607  # the git of the user's path
-            cwd=rootdir,
+            cwd=folder,
             capture_output=True,
-            text=True,
             timeout=30,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return result.stdout.strip() if result.returncode == 0 else None
+    return result.stdout if result.returncode == 0 else None
+
+
+def _git(rootdir: Path, *arguments: str) -> str | None:
+    said = ask_git(rootdir, *arguments)
+    return None if said is None else said.decode("utf-8", "replace").strip()
 
 
 def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> str | None:

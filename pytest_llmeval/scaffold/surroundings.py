@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.provenance import ask_git
 from pytest_llmeval.scaffold.ini import PytestConfig
 from pytest_llmeval.scaffold.ini import find_config
 
@@ -91,16 +91,4 @@ def _default_branch(folder: Path) -> str:
 def _git(folder: Path, *arguments: str) -> str:
     """Return what git says, and nothing where it fails or there is no checkout."""
     existing = next(path for path in (folder, *folder.parents) if path.is_dir())
-    try:
-        done = subprocess.run(  # noqa: S603  # fixed arguments
-            ["git", *arguments],  # noqa: S607  # the git of the user's path
-            cwd=existing,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=30,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return (ask_git(existing, *arguments) or b"").decode("utf-8", "replace").strip()

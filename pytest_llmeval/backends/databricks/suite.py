@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import subprocess
+import os
 import tarfile
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pytest_llmeval.errors import ConfigurationError
 from pytest_llmeval.provenance import SOURCE
+from pytest_llmeval.provenance import ask_git
 from pytest_llmeval.provenance import describe_source
 from pytest_llmeval.provenance import in_checkout
 from pytest_llmeval.records.jobs import suite_name
@@ -92,22 +93,11 @@ def _untracked(rootdir: Path) -> tuple[str, ...]:
 
 
 def _git(rootdir: Path, *arguments: str) -> list[str] | None:
-    try:
-        done = subprocess.run(  # noqa: S603  # fixed arguments
-            ["git", *arguments],  # noqa: S607  # the git of the user's path
-            cwd=rootdir,
-            capture_output=True,
-            check=False,
-        )
-    except OSError:
+    """Return the names of files that git lists, whatever bytes they are of."""
+    said = ask_git(rootdir, *arguments)
+    if said is None:
         return None
-    if done.returncode:
-        return None
-    return [
-        name
-        for name in done.stdout.decode(errors="surrogateescape").split("\0")
-        if name
-    ]
+    return [os.fsdecode(name) for name in said.split(b"\0") if name]
 
 
 def _check_project(rootdir: Path) -> None:
