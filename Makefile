@@ -41,7 +41,7 @@ typing: $(INSTALLED) ## check types
 	$(BIN)/mypy
 
 docs: $(INSTALLED) ## update the generated parts of docs/ and test the pages
-	@for page in reference history bi; do $(BIN)/python docs/generate_$$page.py || exit 1; done
+	@for page in reference history bi; do $(BIN)/python -m docs.generate_$$page || exit 1; done
 	$(BIN)/python -m docs.figures.draw
 	$(BIN)/python -m docs.figures.draw_drift
 	$(BIN)/python -m pytest tests/test_docs.py tests/test_statistics_page.py tests/test_monitoring_page.py

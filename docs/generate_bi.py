@@ -1,12 +1,13 @@
 """Write the tables of fields in guides/bi.md, from what the file for Tableau says.
 
-python docs/generate_bi.py           write them into docs/guides/bi.md
-python docs/generate_bi.py --print   print them
+python -m docs.generate_bi           write them into docs/guides/bi.md
+python -m docs.generate_bi --print   print them
 """
 
-import sys
 from pathlib import Path
 
+from docs.generated import page_between
+from docs.generated import write_or_print
 from pytest_llmeval.history.bi.fields import TABLES
 from pytest_llmeval.history.bi.fields import history_fields
 from pytest_llmeval.history.schema import Table
@@ -41,14 +42,8 @@ def section(table: Table) -> str:
 
 def page_with(page: str, content: str) -> str:
     """Return the page with what stands between the two markers replaced."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{content}\n\n{END}{after}"
+    return page_between(page, content, BEGIN, END)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--print"]:
-        sys.stdout.write(f"{fields()}\n")
-    else:
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(page_with(page, fields()), encoding="utf-8")
+    write_or_print(PAGE, fields(), page_with)

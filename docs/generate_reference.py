@@ -1,12 +1,13 @@
 """Write the table of options in reference.md, from the package itself.
 
-python docs/generate_reference.py           write it into docs/reference.md
-python docs/generate_reference.py --print   print it
+python -m docs.generate_reference           write it into docs/reference.md
+python -m docs.generate_reference --print   print it
 """
 
-import sys
 from pathlib import Path
 
+from docs.generated import page_between
+from docs.generated import write_or_print
 from pytest_llmeval.options import OPTIONS
 
 
@@ -33,14 +34,8 @@ def table() -> str:
 
 def page_with(page: str, content: str) -> str:
     """Return the page with what stands between the two markers replaced."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{content}\n\n{END}{after}"
+    return page_between(page, content, BEGIN, END)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--print"]:
-        sys.stdout.write(f"{table()}\n")
-    else:
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(page_with(page, table()), encoding="utf-8")
+    write_or_print(PAGE, table(), page_with)
