@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 
 OPTION_NAMES = tuple(option.option for option in OPTIONS if option.option)
+# In the order in which pytest looks; a file of its own counts even when it is empty.
+INI_SECTIONS: dict[str, tuple[str, ...]] = {
+    "pytest.toml": ("pytest",),
+    ".pytest.toml": ("pytest",),
+    "pytest.ini": ("pytest",),
+    ".pytest.ini": ("pytest",),
+    "pyproject.toml": ("tool.pytest.ini_options", "tool.pytest"),
+    "tox.ini": ("pytest",),
+    "setup.cfg": ("tool:pytest",),
+}
 INI_NAMES = tuple(option.ini for option in OPTIONS if option.ini)
 
 

@@ -10,17 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
-# In the order in which pytest looks; a file of its own counts even when it is empty.
-FILES: dict[str, tuple[str, ...]] = {
-    "pytest.toml": ("pytest",),
-    ".pytest.toml": ("pytest",),
-    "pytest.ini": ("pytest",),
-    ".pytest.ini": ("pytest",),
-    "pyproject.toml": ("tool.pytest.ini_options", "tool.pytest"),
-    "tox.ini": ("pytest",),
-    "setup.cfg": ("tool:pytest",),
-}
+from pytest_llmeval.given import INI_SECTIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +53,7 @@ def find_config(folder: Path) -> PytestConfig:
     Raises:
         OSError: a file cannot be read.
     """
-    for name, sections in FILES.items():
+    for name, sections in INI_SECTIONS.items():
         path = folder / name
         if not path.exists():
             continue
@@ -93,7 +83,7 @@ def _tables(name: str, text: str) -> dict[str, dict[str, str]]:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         return {}
-    found = {section: _table(document, section) for section in FILES[name]}
+    found = {section: _table(document, section) for section in INI_SECTIONS[name]}
     return {
         section: {key: str(value) for key, value in table.items()}
         for section, table in found.items()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmeval.errors import ConfigurationError
+from pytest_llmeval.given import INI_SECTIONS
 from pytest_llmeval.provenance import SOURCE
 from pytest_llmeval.provenance import ask_git
 from pytest_llmeval.provenance import describe_source
@@ -27,8 +28,6 @@ LARGEST = 200 * 1024 * 1024
 """Bytes of all files, before they are compressed."""
 NEVER = ("__pycache__", "node_modules", "mlruns", "mlartifacts", "venv")
 """Folders that are left out where there is no git to ask; hidden ones are too."""
-
-INI_FILES = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +106,7 @@ def _check_project(rootdir: Path) -> None:
             f"{rootdir} is in a git checkout, and git does not say which files it "
             "tracks, so that all of them would go to the job; see there: git ls-files"
         )
-    if not any((rootdir / name).exists() for name in INI_FILES):
+    if not any((rootdir / name).exists() for name in INI_SECTIONS):
         raise ConfigurationError(
             f"pytest takes {rootdir} for the project's root, which has no ini file and "
             "is no checkout, and all of it would go to the job; put a pytest.ini into "
